@@ -1,0 +1,193 @@
+"""One call's question: which selected orders are to be judged, and for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regimen.calendar import within_days
+from regimen.facts import (
+    Concept,
+    Gap,
+    GapKind,
+    Ingredient,
+    Order,
+    OrderKind,
+    OrderStatus,
+    PatientFacts,
+    Route,
+    Test,
+)
+from regimen.protocol import Protocol
+from regimen.recommendation import (
+    Choice,
+    Indicator,
+    Line,
+    OrderTests,
+    Recommendation,
+    RemoveDraft,
+)
+from regimen.situation import Situation
+from regimen.treatment import daily_dose_ug, kinds
+
+ENDS = (OrderStatus.STOPPED, OrderStatus.ON_HOLD)
+
+# What a rule answers: its card, or in a few words why it has none.
+Result = Recommendation | str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    facts: PatientFacts
+    s: Situation
+    protocol: Protocol
+    b12: tuple[Order, ...]  # selected B12 orders of one ingredient, not ended, for deficiency
+    combinations: tuple[Order, ...]  # selected products with B12 among other ingredients
+    folic_acid: tuple[Order, ...]
+    ended: tuple[Order, ...]  # selected B12 orders that are a stop or a hold
+
+    @property
+    def injections(self) -> tuple[Order, ...]:
+        return tuple(o for o in self.b12 if o.route.is_parenteral or o.route is Route.UNKNOWN)
+
+    @property
+    def enteral(self) -> tuple[Order, ...]:
+        return tuple(o for o in self.b12 if o.route.is_enteral)
+
+    def kinds(self, order: Order) -> frozenset[OrderKind]:
+        return kinds(order, self.protocol)
+
+    @property
+    def session_b12(self) -> tuple[Order, ...]:
+        """B12 orders of the session that are being ordered, selected or not."""
+        return tuple(
+            o for o in self.facts.session if o.ingredient.is_cobalamin and o.status not in ENDS
+        )
+
+
+def case(facts: PatientFacts, s: Situation, protocol: Protocol) -> Case:
+    picked = [
+        o for o in facts.selected if not _other_indication(o, facts, protocol)
+    ]
+    ordered = [o for o in picked if o.status not in (*ENDS, OrderStatus.COMPLETED)]
+    cobalamins = [o for o in ordered if o.ingredient.is_cobalamin]
+    return Case(
+        facts=facts,
+        s=s,
+        protocol=protocol,
+        b12=tuple(o for o in cobalamins if not o.combination),
+        combinations=tuple(o for o in cobalamins if o.combination),
+        folic_acid=tuple(o for o in ordered if o.ingredient is Ingredient.FOLIC_ACID),
+        ended=tuple(o for o in picked if o.ingredient.is_cobalamin and o.status in ENDS),
+    )
+
+
+def _other_indication(order: Order, facts: PatientFacts, protocol: Protocol) -> bool:
+    """F.4, E.2.2: hydroxocobalamin by vein for cyanide or an inborn error is not ours at all.
+
+    Not at 1 g without a recorded indication: 1000 mg is just what a slip of units looks like.
+    """
+    if order.ingredient is not Ingredient.HYDROXOCOBALAMIN:
+        return False
+    if order.antidote and order.route in (Route.INTRAVENOUS, Route.PARENTERAL, Route.UNKNOWN):
+        return True
+    if order.route is not Route.INTRAVENOUS:
+        return False
+    high = order.dose_ug is not None and order.dose_ug >= protocol.thresholds.antidote_dose_ug
+    return high or bool(facts.found(Concept.CYANIDE, Concept.INBORN_COBALAMIN_ERROR))
+
+
+# --- building cards ---------------------------------------------------------------------------
+
+
+def card(
+    c: Case,
+    key: str,
+    *,
+    indicator: Indicator | None = None,
+    summary: str | None = None,
+    because: tuple[Line, ...] = (),
+    unknown: tuple[Line, ...] = (),
+    proposal: tuple[Line, ...] = (),
+    remarks: tuple[Line, ...] = (),
+    choices: tuple[Choice, ...] = (),
+    exclusive: bool = True,
+    **values: object,
+) -> Recommendation:
+    """The catalogue's card `key`, filled in. What could not be read is named on every card."""
+    text = c.protocol.cards[key]
+    said = text.proposal.format(**values)
+    level = indicator or text.indicator
+    asked = (Line(c.protocol.say("critical-reason")),) if level is Indicator.CRITICAL else ()
+    return Recommendation(
+        topic=text.topic,
+        indicator=level,
+        rule=key,
+        summary=summary or text.summary.format(**values),
+        because=because,
+        unknown=(*unknown, *gap_lines(c)),
+        proposal=(*((Line(said),) if said else ()), *proposal),
+        remarks=(*remarks, *asked),
+        choices=choices,
+        exclusive=exclusive,
+        statements=text.statements,
+        override_reasons=text.reasons,
+    )
+
+
+def gap_lines(c: Case) -> tuple[Line, ...]:
+    """One line per part of the record that was not, or not fully, read."""
+    worst: dict[str, Gap] = {}
+    for gap in c.facts.gaps:
+        if gap.kind is not GapKind.OTHER_PATIENT:
+            worst.setdefault(gap.subject.value, gap)
+    return tuple(
+        Line(
+            c.protocol.say(
+                "gap",
+                subject=c.protocol.say(f"subject-{subject}"),
+                kind=c.protocol.say(f"gap-{gap.kind.value}"),
+            )
+        )
+        for subject, gap in sorted(worst.items())
+    )
+
+
+TEST_NAMES = {
+    Test.SERUM_B12: "serum B12",
+    Test.ACTIVE_B12: "active B12",
+    Test.MMA: "methylmalonic acid (MMA)",
+    Test.HOMOCYSTEINE: "homocysteine",
+    Test.FOLATE: "folate",
+    Test.FBC: "full blood count",
+    Test.POTASSIUM: "potassium",
+    Test.IF_ANTIBODY: "intrinsic factor antibody",
+}
+
+
+def test_choice(
+    c: Case, tests: tuple[Test, ...], *, label: str = "label-tests", **how: object
+) -> tuple[Choice, ...]:
+    """A suggestion that orders the tests not already requested; none if all are."""
+    days = c.protocol.thresholds.referral_recent_days
+    requested = {
+        r.test for r in c.facts.requests if r.draft or within_days(r.record.on, c.facts.as_of, days)
+    }
+    wanted = tuple(t for t in tests if t not in requested)
+    if not wanted:
+        return ()
+    names = ", ".join(TEST_NAMES[t] for t in wanted)
+    step = OrderTests(
+        wanted,
+        urgent=bool(how.get("urgent", False)),
+        every_months=_months(how.get("every_months")),
+        note=str(how.get("note", "")),
+    )
+    return (Choice(c.protocol.say(label, words=names), (step,)),)
+
+
+def _months(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def remove_choice(c: Case, order: Order, label: str = "label-remove") -> Choice:
+    return Choice(c.protocol.say(label), (RemoveDraft(order.record.reference),))

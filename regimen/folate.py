@@ -1,0 +1,207 @@
+"""Is folic acid ordered before B12 in someone who may lack B12? (S20, tree F.7)
+
+Folic acid alone may mask B12 deficiency while nerve damage goes on. Folic acid taken for a
+pregnancy is never suggested to be removed.
+"""
+
+from __future__ import annotations
+
+from regimen import words
+from regimen.calendar import within_days
+from regimen.case import Case, Result, card, remove_choice, test_choice
+from regimen.choose import plan
+from regimen.deficiency import Level, lab_line
+from regimen.facts import (
+    Analyte,
+    Concept,
+    Ingredient,
+    Order,
+    OrderStatus,
+    Test,
+)
+from regimen.labs import in_unit, newest
+from regimen.neurology import NeuroState
+from regimen.recommendation import Choice, Line, PrescribeRegimen, Regimen
+from regimen.safety import cobalamin_allergy
+from regimen.situation import Cause
+from regimen.treatment import daily_dose_ug, given, is_running, stopped_in_session
+
+
+def folate(c: Case) -> Result:
+    """F.7, top to bottom."""
+    orders = [o for o in c.folic_acid if not _negligible(c, o)]
+    if not orders:
+        return "no folic acid above 100 microgram a day"
+    order, level = orders[0], c.s.deficiency.level
+    if level is Level.REFUTED:
+        return "a B12 result in range was found"
+    if _b12_started(c):
+        return "B12 treatment has started"
+    b12_ordered = _b12_in_session(c)
+    if level is Level.CONFIRMED:
+        return _in_session(c, order) if b12_ordered else _confirmed(c, order)
+    if level is Level.PROBABLE:
+        return "B12 is ordered in this session" if b12_ordered else _probable(c, order)
+    if _is_exception(c):
+        return "folic acid has its own recorded reason"
+    reasons = _reasons_to_check(c)
+    if reasons:
+        return card(
+            c,
+            "folate-check",
+            because=(*_ordered(c, order), *reasons),
+            choices=test_choice(c, (Test.SERUM_B12, Test.MMA)),
+            exclusive=False,
+        )
+    if level is Level.NONE and _is_high(c, order) and not _tested(c):
+        return card(
+            c,
+            "folate-info",
+            because=_ordered(c, order),
+            choices=test_choice(c, (Test.SERUM_B12,)),
+            exclusive=False,
+        )
+    return "nothing on record speaks for B12 deficiency"
+
+
+def _negligible(c: Case, order: Order) -> bool:
+    daily = daily_dose_ug(order)
+    return daily is not None and daily <= c.protocol.thresholds.folic_acid_silent_ug_per_day
+
+
+def _is_high(c: Case, order: Order) -> bool:
+    daily = daily_dose_ug(order)
+    return daily is not None and daily >= c.protocol.thresholds.folic_acid_high_ug_per_day
+
+
+def _b12_started(c: Case) -> bool:
+    """A dose given or dispensed, a running injection order with a past start, or oral B12 of at
+    least 1000 microgram a day."""
+    gone = stopped_in_session(c.facts)
+    return bool(given(c.facts)) or any(
+        _counts_as_started(c, o)
+        for o in c.facts.orders
+        if o.ingredient.is_cobalamin and not o.combination and o.record.reference not in gone
+    )
+
+
+def _counts_as_started(c: Case, order: Order) -> bool:
+    if not is_running(order, c.facts) or (order.start and order.start > c.facts.as_of):
+        return False
+    if order.route.is_parenteral:
+        return order.start is not None
+    daily = daily_dose_ug(order)
+    return daily is not None and daily >= c.protocol.thresholds.oral_standard_ug_per_day
+
+
+def _b12_in_session(c: Case) -> bool:
+    return any(
+        not o.combination and o.status is not OrderStatus.COMPLETED and _is_treatment(c, o)
+        for o in c.session_b12
+    )
+
+
+def _is_treatment(c: Case, order: Order) -> bool:
+    daily = daily_dose_ug(order)
+    enough = daily is None or daily >= c.protocol.thresholds.oral_standard_ug_per_day
+    return not order.route.is_enteral or enough
+
+
+def _is_exception(c: Case) -> bool:
+    """Antifolate treatment, pregnancy, haemolysis, sickle cell disease, dialysis."""
+    antifolate = any(
+        o.ingredient is Ingredient.ANTIFOLATE and is_running(o, c.facts) for o in c.facts.orders
+    ) or any(o.ingredient is Ingredient.ANTIFOLATE for o in c.facts.session)
+    return antifolate or c.s.pregnant or bool(c.facts.found(Concept.FOLATE_EXCEPTION))
+
+
+def _reasons_to_check(c: Case) -> tuple[Line, ...]:
+    """Macrocytosis, a neurological finding, or malabsorption that does not go away."""
+    lines: list[Line] = []
+    mcv = newest(c.facts, Analyte.MCV, c.protocol)
+    measured = in_unit(mcv) if mcv else None
+    t = c.protocol.thresholds
+    if (
+        mcv
+        and measured
+        and measured[0] > t.mcv_high_fl
+        and within_days(mcv.on, c.facts.as_of, t.lab_window_days)
+    ):
+        lines.append(lab_line("lab", mcv, c.protocol))
+    if c.s.neuro.state in (NeuroState.PRESENT, NeuroState.POSSIBLE) and c.s.neuro.findings:
+        lines.extend(c.s.neuro.because)
+    if c.s.cause is Cause.IRREVERSIBLE:
+        lines.extend(c.s.cause_lines)
+    return tuple(lines)
+
+
+def _tested(c: Case) -> bool:
+    days = c.protocol.thresholds.lab_window_days
+    return any(
+        within_days(r.on, c.facts.as_of, days)
+        for r in (*c.facts.results(Analyte.B12_TOTAL), *c.facts.results(Analyte.B12_ACTIVE))
+    )
+
+
+def _ordered(c: Case, order: Order) -> tuple[Line, ...]:
+    daily = daily_dose_ug(order)
+    amount = f" ({words.dose(daily)})" if daily is not None else ""
+    return (Line(c.protocol.say("folic-acid-ordered", dose=amount), (order.record,)),)
+
+
+def _confirmed(c: Case, order: Order) -> Result:
+    return card(
+        c,
+        "folate-critical",
+        because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
+        remarks=_pregnancy_remark(c),
+        choices=(*_add_b12(c), *_remove(c, order)),
+        exclusive=False,
+    )
+
+
+def _in_session(c: Case, order: Order) -> Result:
+    line = Line(c.protocol.say("b12-in-session"))
+    return card(
+        c, "folate-order", because=(*_ordered(c, order), line, *c.s.deficiency.because)
+    )
+
+
+def _probable(c: Case, order: Order) -> Result:
+    return card(
+        c,
+        "folate-probable",
+        because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
+        unknown=(Line(c.protocol.say("not-confirmed-mma")),),
+        remarks=_pregnancy_remark(c),
+        choices=(*_add_b12(c), *test_choice(c, (Test.MMA,)), *_remove(c, order)),
+        exclusive=False,
+    )
+
+
+def _add_b12(c: Case) -> tuple[Choice, ...]:
+    """The first phase of the regimen as a new order; what follows it is said in words."""
+    offered = plan(c.s, c.protocol)
+    if offered is None or cobalamin_allergy(c.facts):
+        return ()
+    first: dict[Regimen, None] = {}
+    for option in offered.main:
+        first.setdefault(Regimen(option.regimen.phases[:1]))
+    return tuple(
+        Choice(
+            c.protocol.say("label-add-b12", words=words.regimen(regimen)),
+            (PrescribeRegimen(regimen, replaces=None),),
+            recommended=len(first) == 1 and offered.settled,
+        )
+        for regimen in first
+    )
+
+
+def _remove(c: Case, order: Order) -> tuple[Choice, ...]:
+    if c.s.pregnant:
+        return ()
+    return (remove_choice(c, order, "label-remove-folic-acid"),)
+
+
+def _pregnancy_remark(c: Case) -> tuple[Line, ...]:
+    return (Line(c.protocol.say("pregnancy-folate")),) if c.s.pregnant else ()

@@ -1,0 +1,476 @@
+"""What is given, at which thresholds, in which words: the protocol as data.
+
+`load_protocol("default")` reads `protocol/default.toml`; any other profile is an overlay on it that
+holds only what differs. A protocol with a hole in it (a missing or unknown key, a reference to
+nothing, a summary that is too long) is refused with a `ProtocolError` that names the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from importlib import resources
+from typing import Any, TypeVar
+
+from regimen.facts import Ingredient, Route
+from regimen.recommendation import (
+    Indicator,
+    Phase,
+    PhaseName,
+    Product,
+    Topic,
+)
+from regimen.schedule import Duration, Schedule, Unit
+
+PROFILES = ("default", "uk-nice", "us")
+T = TypeVar("T")
+SUMMARY_LIMIT = 139
+
+# A critical card of these topics can be reworded by a profile, never switched off or lowered.
+ALWAYS_ON = frozenset({Topic.DOSE, Topic.ALLERGY, Topic.LEBER, Topic.FOLATE})
+
+
+class ProtocolError(ValueError):
+    """The protocol data cannot be used. The message names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Which knowledge this is and who stands behind it."""
+
+    id: str
+    version: str
+    title: str
+    source: str
+    effective_date: date
+    last_reviewed: date
+    next_review: date
+    review_status: str  # draft | clinically-approved
+    clinical_approver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Every number the rules compare with. Units are in the names; lab cut-offs by reported unit."""
+
+    min_age_years: int
+    b12_total_low_ng_l: Decimal
+    b12_total_high_ng_l: Decimal
+    b12_total_low_pmol_l: Decimal
+    b12_total_high_pmol_l: Decimal
+    b12_active_low_pmol_l: Decimal
+    b12_active_high_pmol_l: Decimal
+    b12_severe_ng_l: Decimal
+    b12_severe_pmol_l: Decimal
+    mma_raised_umol_l: Decimal
+    homocysteine_raised_umol_l: Decimal
+    egfr_impaired: Decimal
+    haemoglobin_severe_g_l: Decimal
+    haemoglobin_severe_pregnant_g_l: Decimal
+    mcv_high_fl: Decimal
+    platelets_low: Decimal
+    potassium_low_mmol_l: Decimal
+    lab_window_days: int
+    recent_lab_days: int
+    treatment_before_sample_months: int
+    oral_treatment_ug_per_day: Decimal
+    ileal_threshold_cm: Decimal
+    crohns_extent_cm: Decimal
+    loaded_doses: int
+    loaded_within_days: int
+    loaded_dose_ug: Decimal
+    loading_recent_days: int
+    lapse_months: int
+    neuro_recent_months: int
+    symptom_recent_months: int
+    pregnancy_status_months: int
+    nitrous_oxide_recent_months: int
+    referral_recent_days: int
+    loading_below_days: Decimal
+    too_close_hours: Decimal
+    alternate_days_min_hours: Decimal
+    alternate_days_max_hours: Decimal
+    monthly_min_days: Decimal
+    monthly_max_days: Decimal
+    two_months_min_days: Decimal
+    two_months_max_days: Decimal
+    three_months_min_days: Decimal
+    three_months_max_days: Decimal
+    cyanocobalamin_max_interval_days: Decimal
+    usual_dose_ug: Decimal
+    dose_low_ug: Decimal
+    dose_critical_ug: Decimal
+    oral_warning_ug_per_day: Decimal
+    oral_critical_ug: Decimal
+    oral_standard_ug_per_day: Decimal
+    multivitamin_ug_per_day: Decimal
+    antidote_dose_ug: Decimal
+    folic_acid_silent_ug_per_day: Decimal
+    folic_acid_high_ug_per_day: Decimal
+    finite_maintenance_months: int
+    cap_non_critical: int
+    neonate_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Where sources disagree: the profile's choice, by name."""
+
+    product: str
+    product_cancer: str
+    product_leber: str
+    loading: tuple[str, ...]
+    loading_neuro: tuple[str, ...]
+    loading_cancer: tuple[str, ...]
+    maintenance: str
+    maintenance_neuro: str
+    maintenance_ileal: str
+    maintenance_bariatric: str
+    maintenance_cancer: str
+    maintenance_cyanocobalamin: str
+    maintenance_hydroxocobalamin: str
+    prophylaxis_ileal: str
+    prophylaxis_bariatric: str
+    prophylaxis_bariatric_non_ileal: str  # "" = none
+    ileal_prophylaxis_any_cause: bool
+    cancer_regimen: bool
+    label_dose_accepted_ug: Decimal  # lowest parenteral dose that is not a deviation
+    monitoring_tests: tuple[str, ...]  # () = no laboratory monitoring
+    monitoring_months: int
+    monitoring_stable_months: int
+    route_for_malabsorption: str  # any | lifelong-causes | off
+    route_for_low_oral_dose: bool
+    route_for_severe: bool
+    route_for_nasal: bool
+    stop_cause_unknown: bool
+    topics_off: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSchedule:
+    """A schedule of the protocol with its words, its statement and the words of the source."""
+
+    key: str
+    schedule: Schedule
+    words: str
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardText:
+    """One entry of the card catalogue."""
+
+    topic: Topic
+    indicator: Indicator
+    summary: str
+    proposal: str
+    statements: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of the source protocol, with the source it was checked against."""
+
+    id: str
+    says: str
+    citations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A source. `verified`: the text was seen, by whom and when; otherwise say so."""
+
+    key: str
+    title: str
+    publisher: str
+    year: int
+    section: str
+    url: str
+    verified: bool
+    checked: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideReason:
+    key: str
+    system: str
+    code: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a profile differs from the default: who decided what, when, from which source."""
+
+    key: str
+    reason: str
+    source: str
+    decided_by: str
+    decided_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    profile: str
+    knowledge: Knowledge
+    thresholds: Thresholds
+    policy: Policy
+    products: Mapping[str, Product]
+    schedules: Mapping[str, NamedSchedule]
+    cards: Mapping[str, CardText]
+    phrases: Mapping[str, str]
+    statements: Mapping[str, Statement]
+    citations: Mapping[str, Citation]
+    override_reasons: Mapping[str, OverrideReason]
+    decisions: tuple[Decision, ...]
+    content_hash: str
+
+    def say(self, key: str, **values: object) -> str:
+        """The phrase `key`, filled in."""
+        return self.phrases[key].format(**values)
+
+    def phase(self, name: PhaseName, schedule: str, product: Product) -> Phase:
+        named = self.schedules[schedule]
+        return Phase(
+            name=name,
+            key=schedule,
+            product=product,
+            route=Route.INTRAMUSCULAR,
+            schedule=named.schedule,
+            words=named.words,
+        )
+
+    def review_overdue(self, today: date) -> bool:
+        return today > self.knowledge.next_review
+
+    @property
+    def is_draft(self) -> bool:
+        return self.knowledge.review_status != "clinically-approved"
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=len(PROFILES))
+def load_protocol(profile: str = "default") -> Protocol:
+    """The named profile. Raises ProtocolError (unknown profile, hole in the data)."""
+    return build_protocol(profile, profile_data(profile))
+
+
+def profile_data(profile: str) -> dict[str, Any]:
+    """The profile's data: the default with the overlay on top."""
+    if profile not in PROFILES:
+        raise ProtocolError(f"profile: not one of {', '.join(PROFILES)}")
+    data = _read("default")
+    return data if profile == "default" else overlay(data, _read(profile), profile)
+
+
+def overlay(base: dict[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`base` with `changes` laid over it; a change to a key the base does not have is refused."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if key in ("decisions", "topics_off"):
+            merged[key] = value
+        elif key not in base and where.split(".")[-1] not in ("schedules", "phrases", "cards"):
+            raise ProtocolError(f"{where}.{key}: not in the default profile")
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = overlay(base[key], value, f"{where}.{key}")
+        else:
+            merged[key] = value
+    return merged
+
+
+def build_protocol(profile: str, data: Mapping[str, Any]) -> Protocol:
+    """A Protocol from its data. Raises ProtocolError naming the first hole."""
+    protocol = Protocol(
+        profile=profile,
+        knowledge=_record(Knowledge, _table(data, "knowledge"), "knowledge"),
+        thresholds=_record(Thresholds, _table(data, "thresholds"), "thresholds"),
+        policy=_record(Policy, _table(data, "policy"), "policy"),
+        products={k: _product(k, v) for k, v in _table(data, "products").items()},
+        schedules={k: _schedule(k, v) for k, v in _table(data, "schedules").items()},
+        cards={k: _card(k, v) for k, v in _table(data, "cards").items()},
+        phrases=dict(_table(data, "phrases")),
+        statements={
+            k: _record(Statement, {"id": k, **v}, f"statements.{k}")
+            for k, v in _table(data, "statements").items()
+        },
+        citations={
+            k: _record(Citation, {"key": k, **v}, f"citations.{k}")
+            for k, v in _table(data, "citations").items()
+        },
+        override_reasons={
+            k: _record(OverrideReason, {"key": k, **v}, f"override_reasons.{k}")
+            for k, v in _table(data, "override_reasons").items()
+        },
+        decisions=tuple(
+            _record(Decision, d, f"decisions[{i}]") for i, d in enumerate(data.get("decisions", []))
+        ),
+        content_hash=hashlib.sha256(repr(_sorted(data)).encode()).hexdigest()[:16],
+    )
+    _check(protocol)
+    return protocol
+
+
+def _read(profile: str) -> dict[str, Any]:
+    text = resources.files("regimen").joinpath(f"protocol/{profile}.toml").read_text("utf-8")
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"{profile}.toml: not TOML") from error
+
+
+def _sorted(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return [(k, _sorted(data[k])) for k in sorted(data)]
+    return data
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = data.get(key)
+    if not isinstance(table, Mapping):
+        raise ProtocolError(f"{key}: missing")
+    return table
+
+
+def _record(kind: type[T], data: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table with exactly its fields, of exactly their types."""
+    fields = {f.name: str(f.type) for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise ProtocolError(f"{where}.{key}: unknown")
+    values = {}
+    for name, type_name in fields.items():
+        if name not in data:
+            raise ProtocolError(f"{where}.{name}: missing")
+        values[name] = _value(data[name], type_name, f"{where}.{name}")
+    return kind(**values)
+
+
+def _value(value: Any, type_name: str, where: str) -> Any:
+    match type_name:
+        case "Decimal" if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return Decimal(value)
+        case "int" if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        case "bool" if isinstance(value, bool):
+            return value
+        case "str" if isinstance(value, str):
+            return value
+        case "date" if isinstance(value, date):
+            return value
+        case "tuple[str, ...]" if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+    raise ProtocolError(f"{where}: not a {type_name}")
+
+
+def _product(key: str, data: Mapping[str, Any]) -> Product:
+    where = f"products.{key}"
+    try:
+        return Product(
+            ingredient=Ingredient(data["ingredient"]),
+            name=data["name"],
+            dose_ug=Decimal(data["dose_ug"]),
+            dose_value=Decimal(data["dose_value"]),
+            dose_unit=data["dose_unit"],
+            dose_words=data["dose_words"],
+        )
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+        raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
+
+
+def _schedule(key: str, data: Mapping[str, Any]) -> NamedSchedule:
+    where = f"schedules.{key}"
+    try:
+        bounds = data.get("bounds")
+        return NamedSchedule(
+            key=key,
+            words=data["words"],
+            statement=data["statement"],
+            schedule=Schedule(
+                frequency=Decimal(data["frequency"]),
+                period=Decimal(data["period"]),
+                unit=Unit(data["unit"]),
+                period_max=Decimal(data["period_max"]) if "period_max" in data else None,
+                count=data.get("count"),
+                bounds=Duration(Decimal(bounds["value"]), Unit(bounds["unit"])) if bounds else None,
+            ),
+        )
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+        raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
+
+
+def _card(key: str, data: Mapping[str, Any]) -> CardText:
+    where = f"cards.{key}"
+    try:
+        return CardText(
+            topic=Topic(data["topic"]),
+            indicator=Indicator(data["indicator"]),
+            summary=data["summary"],
+            proposal=data["proposal"],
+            statements=tuple(data["statements"]),
+            reasons=tuple(data["reasons"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
+
+
+def _check(protocol: Protocol) -> None:
+    """Every reference points at something, and nothing is too long for a card."""
+    policy = protocol.policy
+    schedules = (
+        *policy.loading,
+        *policy.loading_neuro,
+        *policy.loading_cancer,
+        policy.maintenance,
+        policy.maintenance_neuro,
+        policy.maintenance_ileal,
+        policy.maintenance_bariatric,
+        policy.maintenance_cancer,
+        policy.maintenance_cyanocobalamin,
+        policy.maintenance_hydroxocobalamin,
+        policy.prophylaxis_ileal,
+        policy.prophylaxis_bariatric,
+        *filter(None, [policy.prophylaxis_bariatric_non_ileal]),
+    )
+    for key in schedules:
+        _must_have(protocol.schedules, key, "policy: schedule")
+    for key in (policy.product, policy.product_cancer, policy.product_leber):
+        _must_have(protocol.products, key, "policy: product")
+    for named in protocol.schedules.values():
+        _must_have(protocol.statements, named.statement, f"schedules.{named.key}.statement")
+    for key, statement in protocol.statements.items():
+        for citation in statement.citations:
+            _must_have(protocol.citations, citation, f"statements.{key}.citations")
+    for key, card in protocol.cards.items():
+        _check_card(protocol, key, card)
+    for topic in policy.topics_off:
+        if topic in ALWAYS_ON:
+            raise ProtocolError(f"policy.topics_off: {topic} cannot be switched off")
+    if policy.route_for_malabsorption not in ("any", "lifelong-causes", "off"):
+        raise ProtocolError("policy.route_for_malabsorption: not one of any, lifelong-causes, off")
+    if protocol.profile != "default" and not protocol.decisions:
+        raise ProtocolError("decisions: a profile that differs says who decided and when")
+
+
+def _check_card(protocol: Protocol, key: str, card: CardText) -> None:
+    for statement in card.statements:
+        _must_have(protocol.statements, statement, f"cards.{key}.statements")
+    for reason in card.reasons:
+        _must_have(protocol.override_reasons, reason, f"cards.{key}.reasons")
+    literal = "".join(part for part, *_ in string.Formatter().parse(card.summary))
+    if len(literal) > SUMMARY_LIMIT:
+        raise ProtocolError(f"cards.{key}.summary: longer than {SUMMARY_LIMIT} characters")
+
+
+def _must_have(table: Mapping[str, object], key: str, where: str) -> None:
+    if key not in table:
+        raise ProtocolError(f"{where}: {key} is not defined")

@@ -1,0 +1,410 @@
+"""The never-events and order-time checks. They are computed apart from the regimen, whatever the
+age and the evidence, and they accumulate.
+
+Each function is one check: it answers with its card, or with why there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from regimen import words
+from regimen.calendar import within_days
+from regimen.case import Case, Result, card, remove_choice, test_choice
+from regimen.deficiency import Level, lab_line
+from regimen.facts import (
+    Allergen,
+    Allergy,
+    Analyte,
+    Concept,
+    Finding,
+    Ingredient,
+    Order,
+    OrderKind,
+    OrderStatus,
+    PatientFacts,
+    Route,
+    Test,
+)
+from regimen.labs import below, newest
+from regimen.phase import Stage
+from regimen.protocol import Protocol
+from regimen.recommendation import (
+    Choice,
+    CorrectDraft,
+    Indicator,
+    KeepOrder,
+    Line,
+    Product,
+    Recommendation,
+)
+from regimen.situation import Cause, Situation, finding_line
+from regimen.treatment import (
+    daily_dose_ug,
+    is_parenteral_b12,
+    is_running,
+    running_injections,
+    stopped_in_session,
+)
+
+
+# --- what is wrong with one order, and its correction -----------------------------------------
+
+
+def highest_dose_ug(order: Order) -> Decimal | None:
+    return max((line.dose_ug for line in order.lines if line.dose_ug is not None), default=None)
+
+
+def dose_too_high(order: Order, protocol: Protocol) -> Indicator | None:
+    """F.5. A volume of unknown strength has no dose here, and so is never "high"."""
+    t = protocol.thresholds
+    amount = highest_dose_ug(order)
+    if amount is None:
+        return None
+    if order.route.is_enteral:
+        daily = daily_dose_ug(order) or amount
+        if amount >= t.oral_critical_ug:
+            return Indicator.CRITICAL
+        return Indicator.WARNING if daily > t.oral_warning_ug_per_day else None
+    if amount >= t.dose_critical_ug:
+        return Indicator.CRITICAL
+    return Indicator.WARNING if amount > t.usual_dose_ug else None
+
+
+def given_by_vein(order: Order) -> bool:
+    return any(line.route is Route.INTRAVENOUS for line in order.lines)
+
+
+def leber_conflict(order: Order, s: Situation, facts: PatientFacts) -> bool:
+    cyanocobalamin = order.ingredient is Ingredient.CYANOCOBALAMIN
+    return cyanocobalamin and bool(s.leber or s.leber_possible or _family_leber(facts))
+
+
+def cobalamin_allergy(facts: PatientFacts) -> tuple[Allergy, ...]:
+    """The allergies that forbid every cobalamin: to a cobalamin, or severe to cobalt."""
+    return tuple(
+        a
+        for a in facts.allergies
+        if a.allergen is Allergen.COBALAMIN or (a.allergen is Allergen.COBALT and a.severe)
+    )
+
+
+def _family_leber(facts: PatientFacts) -> tuple[Finding, ...]:
+    return tuple(f for f in facts.family if f.concept is Concept.LEBER)
+
+
+def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Choice, ...]:
+    """One suggestion that puts right all that is dangerous in this order at once, so that no
+    suggestion of one card contains what another forbids. None with a cobalamin allergy."""
+    if cobalamin_allergy(c.facts):
+        return ()
+    switch = leber_conflict(order, c.s, c.facts)
+    product = c.protocol.products["hydroxocobalamin"] if switch else None
+    high = dose_too_high(order, c.protocol) is not None
+    usual = product or _usual_dose(order, c.protocol)
+    enteral_switch = switch and order.route.is_enteral
+    step = CorrectDraft(
+        draft=order.record.reference,
+        product=product,
+        dose=usual if high or switch else None,
+        route=Route.INTRAMUSCULAR if given_by_vein(order) or enteral_switch else None,
+    )
+    return (Choice(c.protocol.say(label, **values), (step,), recommended=True),)
+
+
+def _usual_dose(order: Order, protocol: Protocol) -> Product:
+    key = order.ingredient.value
+    return protocol.products.get(key, protocol.products["cyanocobalamin"])
+
+
+# --- the checks -------------------------------------------------------------------------------
+
+
+def iv_route(c: Case) -> Result:
+    """S21: cyanocobalamin is never given by vein; hydroxocobalamin for deficiency neither."""
+    orders = [o for o in c.b12 if given_by_vein(o)]
+    if not orders:
+        return "no B12 order by vein"
+    cyano = [o for o in orders if o.ingredient is not Ingredient.HYDROXOCOBALAMIN]
+    order = (cyano or orders)[0]
+    key = "ivroute" if order.ingredient is Ingredient.CYANOCOBALAMIN else "ivroute-hydroxocobalamin"
+    return card(c, key, because=_ordered(order), choices=correction(c, order, "label-route"))
+
+
+def dose(c: Case) -> Result:
+    """F.5: a thousand-fold slip between mg and microgram, and lesser ones."""
+    high = [(dose_too_high(o, c.protocol), o) for o in c.b12]
+    found = sorted(
+        [(level, o) for level, o in high if level is not None],
+        key=lambda pair: (pair[0].rank, highest_dose_ug(pair[1]) or Decimal(0)),
+        reverse=True,
+    )
+    if not found:
+        return "no dose above the usual"
+    level, order = found[0]
+    usual = c.protocol.thresholds.usual_dose_ug
+    amount = highest_dose_ug(order) or usual
+    label = words.dose(usual)
+    key = "dose-oral" if order.route.is_enteral and level is Indicator.WARNING else "dose"
+    return card(
+        c,
+        key,
+        indicator=level,
+        because=_ordered(order),
+        choices=correction(c, order, "label-dose", dose=label),
+        amount=_milligrams(amount),
+        times=words.number(amount / usual),
+    )
+
+
+def _milligrams(micrograms: Decimal) -> str:
+    return f"{words.number(micrograms / 1000)} mg"
+
+
+def allergy(c: Case) -> Result:
+    """F.9: cobalamin, cobalt by severity, preservatives. Refuted and ended ones never get here."""
+    orders = (*c.b12, *c.combinations)
+    if not orders:
+        return "no B12 order"
+    forbidding = cobalamin_allergy(c.facts)
+    if forbidding:
+        choices = tuple(remove_choice(c, o) for o in orders)
+        return card(c, "allergy", because=_allergy_lines(c, forbidding), choices=choices)
+    cobalt = tuple(a for a in c.facts.allergies if a.allergen is Allergen.COBALT)
+    if cobalt:
+        return card(c, "allergy-cobalt", because=_allergy_lines(c, cobalt))
+    preserved = [o for o in c.b12 if o.preserved and o.route.is_parenteral]
+    to_preservative = tuple(a for a in c.facts.allergies if a.allergen is Allergen.PRESERVATIVE)
+    if to_preservative and preserved:
+        return card(c, "allergy-preservative", because=_allergy_lines(c, to_preservative))
+    return "no allergy to cobalamin, cobalt or preservatives on record"
+
+
+def _allergy_lines(c: Case, found: tuple[Allergy, ...]) -> tuple[Line, ...]:
+    return tuple(
+        Line(
+            c.protocol.say(
+                "allergy-severe" if a.severe else "allergy",
+                label=a.record.label,
+                since=words.since(a.record.on),
+            ),
+            (a.record,),
+        )
+        for a in found
+    )
+
+
+def leber(c: Case) -> Result:
+    """F.10: Leber optic neuropathy forbids cyanocobalamin by any route, not hydroxocobalamin."""
+    orders = [o for o in (*c.b12, *c.combinations) if o.ingredient is Ingredient.CYANOCOBALAMIN]
+    if not orders:
+        return "no cyanocobalamin order"
+    if c.s.leber:
+        lines = tuple(finding_line("leber", f, c.protocol) for f in c.s.leber)
+        return card(c, "leber", because=lines, choices=_switch(c, orders[0]))
+    doubtful = [finding_line("leber", f, c.protocol) for f in c.s.leber_possible]
+    family = [finding_line("leber-family", f, c.protocol) for f in _family_leber(c.facts)]
+    if doubtful or family:
+        lines = tuple(doubtful + family)
+        return card(c, "leber-warning", because=lines, choices=_switch(c, orders[0]))
+    return "no Leber optic neuropathy on record"
+
+
+def _switch(c: Case, order: Order) -> tuple[Choice, ...]:
+    if order.combination:
+        return (remove_choice(c, order),)
+    return correction(c, order, "label-product")
+
+
+def stop(c: Case) -> Result:
+    """S10, F.16: stopping, holding or limiting B12 where the cause does not go away."""
+    ended = [o for o in c.ended if not _is_clean_up(c, o)]
+    limited = [o for o in c.injections if _is_time_limited(c, o)]
+    if not ended and not limited:
+        return "no B12 order is stopped, held or time-limited without a replacement"
+    if c.facts.found(Concept.END_OF_LIFE):
+        return "end-of-life care is recorded"
+    if c.s.cause is Cause.REVERSIBLE:
+        return "the recorded cause is reversible"
+    if c.s.cause is Cause.UNKNOWN:
+        if not c.protocol.policy.stop_cause_unknown:
+            return "no cause on record; this profile is then silent"
+        order = (ended or limited)[0]
+        unknown = (Line(c.protocol.say("cause-not-recorded")),)
+        because = _ordered(order)
+        return card(
+            c, "stop-unknown", because=because, unknown=unknown, choices=_keep(c, order)
+        )
+    because = c.s.cause_lines
+    if ended:
+        stopped = [o for o in ended if o.status is OrderStatus.STOPPED]
+        order = (stopped or ended)[0]
+        key = "stop" if stopped else "stop-hold"
+    else:
+        order, key = limited[0], "stop-finite"
+    return card(c, key, because=because, choices=_keep(c, order))
+
+
+def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
+    if cobalamin_allergy(c.facts):
+        return ()
+    if order.status in (OrderStatus.STOPPED, OrderStatus.ON_HOLD):
+        label = c.protocol.say("label-keep")
+    else:
+        open_ended = replace(order.schedule, count=None, bounds=None) if order.schedule else None
+        label = c.protocol.say("label-no-end", words=words.schedule(open_ended))
+    return (Choice(label, (KeepOrder(order.record.reference),), recommended=True),)
+
+
+def _is_clean_up(c: Case, order: Order) -> bool:
+    """Other B12 goes on: ordered in this session, or running in the record."""
+    if any(o.record.reference != order.record.reference for o in c.session_b12):
+        return True
+    gone = stopped_in_session(c.facts)
+    return any(
+        o.ingredient.is_cobalamin
+        and not o.combination
+        and is_running(o, c.facts)
+        and o.record.reference not in gone
+        for o in c.facts.orders
+    )
+
+
+def _is_time_limited(c: Case, order: Order) -> bool:
+    """Maintenance that ends within 12 months. Loading ends by design."""
+    said = order.schedule
+    if said is None or c.kinds(order) != {OrderKind.MAINTENANCE}:
+        return False
+    length = said.length_days
+    months = c.protocol.thresholds.finite_maintenance_months
+    if length is not None:
+        return length < months * Decimal("30.4375")
+    return order.end is not None and order.start is not None and (
+        (order.end - order.start).days < months * Decimal("30.4375")
+    )
+
+
+def duplicate(c: Case, *, proposes_loading: bool) -> Result:
+    """F.8: a second injection beside a running one; not a renewal, not loading beside maintenance.
+
+    An order without a schedule is taken for what the regimen would make of it.
+    """
+    gone = stopped_in_session(c.facts)
+    for order in c.injections:
+        if c.kinds(order) == {OrderKind.UNDETERMINED} and proposes_loading:
+            continue
+        for other in running_injections(c.facts):
+            if other.record.reference not in gone and _competes(c, order, other):
+                text = c.protocol.say(
+                    "duplicate",
+                    product=words.order(other),
+                    on=words.day(other.start),
+                )
+                return card(
+                    c,
+                    "duplicate",
+                    because=(Line(text, (other.record,)),),
+                    choices=(remove_choice(c, order),),
+                )
+    return _selected_twice(c)
+
+
+def _selected_twice(c: Case) -> Result:
+    picked = [o for o in c.injections if is_parenteral_b12(o)]
+    for index, first in enumerate(picked):
+        for second in picked[index + 1 :]:
+            if _competes(c, second, first):
+                line = Line(c.protocol.say("duplicate-selected"))
+                return card(c, "duplicate", because=(line,), choices=(remove_choice(c, second),))
+    return "no other running B12 injection order"
+
+
+def _competes(c: Case, order: Order, other: Order) -> bool:
+    if order.record.reference == other.record.reference:
+        return False
+    if other.record.reference in order.continues or order.record.reference in other.continues:
+        return False
+    if order.group and order.group == other.group:
+        return False
+    ordered, running = c.kinds(order), c.kinds(other)
+    pair = {OrderKind.LOADING, OrderKind.MAINTENANCE}
+    return not (ordered != running and ordered | running == pair)
+
+
+def potassium(c: Case) -> Result:
+    """F.13: loading, or a first dose, with low potassium or severe anaemia of the last 30 days."""
+    starts = [o for o in c.injections if _starts_treatment(c, o)]
+    if not starts:
+        return "no loading or first injection picked"
+    t = c.protocol.thresholds
+    limit = t.haemoglobin_severe_pregnant_g_l if c.s.pregnant else t.haemoglobin_severe_g_l
+    lines = []
+    for analyte, cut_off in (
+        (Analyte.POTASSIUM, t.potassium_low_mmol_l),
+        (Analyte.HAEMOGLOBIN, limit),
+    ):
+        result = newest(c.facts, analyte, c.protocol)
+        recent = result and within_days(result.on, c.facts.as_of, t.recent_lab_days)
+        if result and recent and below(result, cut_off):
+            lines.append(lab_line("lab", result, c.protocol))
+    if not lines:
+        return "potassium and haemoglobin of the last 30 days are not low, or absent"
+    choices = test_choice(
+        c,
+        (Test.POTASSIUM,),
+        urgent=True,
+        note="Now, and again 48 hours after the first B12 injection",
+    )
+    return card(c, "potassium", because=tuple(lines), choices=choices)
+
+
+def _starts_treatment(c: Case, order: Order) -> bool:
+    if OrderKind.LOADING in c.kinds(order):
+        return True
+    return c.s.phase.stage is Stage.NOT_LOADED and not c.s.phase.unread
+
+
+def pregnancy(c: Case) -> Result:
+    """F.11: total B12 is falsely low in pregnancy; a demonstrated deficiency needs no such card."""
+    if not c.b12:
+        return "no B12 order"
+    if not c.s.pregnant:
+        return "no pregnancy on record"
+    if c.s.deficiency.level is Level.CONFIRMED:
+        return "the deficiency is demonstrated"
+    because = tuple(finding_line("pregnancy", f, c.protocol) for f in c.s.pregnancy)
+    choices = test_choice(c, (Test.ACTIVE_B12, Test.MMA))
+    return card(
+        c,
+        "pregnancy",
+        because=(*because[:1], *c.s.deficiency.because),
+        choices=choices,
+        exclusive=False,
+    )
+
+
+def paediatric(c: Case) -> Result:
+    """F.12: outside the protocol's age. Unknown age is treated as adult, and said."""
+    if not c.b12:
+        return "no B12 order"
+    if not c.s.under_age:
+        return "of the protocol's age, or age unknown"
+    because = [Line(c.protocol.say("age", years=c.s.age_years))]
+    neonate = c.s.age_days is not None and c.s.age_days < c.protocol.thresholds.neonate_days
+    if neonate:
+        because.append(Line(c.protocol.say("neonate")))
+    elif c.facts.found(Concept.PREMATURE):
+        because.append(Line(c.protocol.say("premature")))
+    return card(
+        c, "paediatric", because=tuple(because), age=c.protocol.thresholds.min_age_years
+    )
+
+
+def _ordered(order: Order) -> tuple[Line, ...]:
+    text = words.order(order)
+    return (Line(text[:1].upper() + text[1:], (order.record,)),)
+
+
+def fired(results: dict[str, Result], *rules: str) -> bool:
+    return any(isinstance(results.get(rule), Recommendation) for rule in rules)
