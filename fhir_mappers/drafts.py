@@ -1,0 +1,154 @@
+"""Which orders is the prescriber writing in this session, and which of them were just picked?
+
+The drafts of `context.draftOrders` with what `context.selections` says of them. A draft of
+another patient, or one with something in it that may change its meaning, is not used. Drafts are
+kept as they were sent: an update gives them back whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fhir_mappers.elements import (
+    MAX_ID,
+    Json,
+    as_dict,
+    as_list,
+    dicts,
+    has_unknown_modifier,
+    reference_id,
+    resource_ref,
+    subject_is,
+    text,
+)
+from fhir_mappers.medications import read_orders
+from fhir_mappers.medicines import Resolve
+from regimen.facts import Ingredient, Order
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An unsigned order as it was sent. `reference` is what an action or a record calls it."""
+
+    reference: str
+    resource: Json
+    selected: bool
+
+    @property
+    def kind(self) -> str:
+        return str(self.resource["resourceType"])
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The orders of a session that can be read.
+
+    `orders`: vitamin B12 and folic acid. `others`: further medicines the protocol knows, such as
+    an antifolate. `requests`: the ServiceRequests. One resource each, first come first kept.
+    """
+
+    drafts: tuple[Draft, ...] = ()
+    orders: tuple[Order, ...] = ()
+    others: tuple[Order, ...] = ()
+    requests: tuple[Draft, ...] = ()
+
+    @property
+    def ours_selected(self) -> bool:
+        """Was one of the orders we advise on picked? The cyanide antidote is not one."""
+        return any(order.selected and not order.antidote for order in self.orders)
+
+    def draft(self, reference: str) -> Draft | None:
+        """The MedicationRequest with this reference."""
+        return next((one for one in self.drafts if one.reference == reference), None)
+
+
+def read_session(draft_orders: object, selections: Iterable[Any], patient_id: str) -> Session:
+    """What was drafted and picked. An odd Bundle is read as far as it goes, and never raises."""
+    entries = _entries(draft_orders)
+    picked = _picked(selections)
+    found: dict[str, Draft] = {}
+    for url, resource in entries:
+        if not _usable(resource, patient_id):
+            continue
+        reference = _reference(url, resource)
+        found.setdefault(reference, Draft(reference, resource, _is_picked(url, resource, picked)))
+    drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
+    requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
+    orders = [order for draft in drafts for order in _orders(draft, _resolver(entries))]
+    return Session(
+        drafts=drafts,
+        orders=tuple(order for order in orders if _ours(order)),
+        others=tuple(order for order in orders if not _ours(order)),
+        requests=requests,
+    )
+
+
+def _entries(draft_orders: object) -> list[tuple[str, Json]]:
+    """(fullUrl, resource) of the entries that have a resource."""
+    found = []
+    for entry in dicts(as_dict(draft_orders).get("entry")):
+        resource = as_dict(entry.get("resource"))
+        if text(resource.get("resourceType")):
+            found.append((text(entry.get("fullUrl")) or "", resource))
+    return found
+
+
+def _usable(resource: Json, patient_id: str) -> bool:
+    if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
+        return False
+    return subject_is(resource, patient_id) and not has_unknown_modifier(resource)
+
+
+def _reference(url: str, resource: Json) -> str:
+    """Type and id; where there is no id, the URL of the entry."""
+    reference = resource_ref(resource)
+    return reference if "/" in reference or not url or len(url) > MAX_ID else url
+
+
+def _orders(draft: Draft, resolve: Resolve) -> list[Order]:
+    read = read_orders(draft.resource, resolve=resolve, in_session=True, selected=draft.selected)
+    return [
+        replace(order, record=replace(order.record, reference=draft.reference)) for order in read
+    ]
+
+
+def _ours(order: Order) -> bool:
+    return order.ingredient.is_cobalamin or order.ingredient is Ingredient.FOLIC_ACID
+
+
+# --- references -------------------------------------------------------------------------------
+
+
+def _picked(selections: object) -> frozenset[str]:
+    """Every way a selection can name a draft: as written, and as type and id."""
+    names = set()
+    for selection in as_list(list(selections) if isinstance(selections, tuple) else selections):
+        written = text(selection)
+        if written is None:
+            continue
+        names.add(written)
+        named = reference_id(written)
+        if named is not None and named[0]:
+            names.add("/".join(named))
+    return frozenset(names)
+
+
+def _is_picked(url: str, resource: Json, picked: frozenset[str]) -> bool:
+    identifier = text(resource.get("id"))
+    names = {url, f"{resource['resourceType']}/{identifier}", identifier} if identifier else {url}
+    named = reference_id(url)
+    if named is not None and named[0]:
+        names.add("/".join(named))
+    return not picked.isdisjoint(name for name in names if name)
+
+
+def _resolver(entries: list[tuple[str, Json]]) -> Resolve:
+    """Finds the Medications that were sent beside the drafts."""
+    beside: dict[str, Json] = {}
+    for url, resource in entries:
+        if resource["resourceType"] == "Medication":
+            for name in {url, resource_ref(resource)}:
+                beside.setdefault(name, resource)
+    return beside.get

@@ -1,0 +1,625 @@
+"""Which results, neurological findings and lengths of bowel do the Observations report?
+
+A number counts only with a unit that is known; a text counts only where it can be read in one
+way. What was reported and cannot be used stays visible as an unreadable result: it is neither
+low nor normal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from fhir_mappers import elements as el
+from fhir_mappers import words
+from fhir_mappers.conditions import Meaning, meanings_of
+from fhir_mappers.terminology import Code, settle, value_sets
+from regimen.facts import (
+    Activity,
+    Analyte,
+    Certainty,
+    Comparator,
+    Concept,
+    DiseaseExtent,
+    Finding,
+    Flag,
+    LabResult,
+    Length,
+    RecordRef,
+)
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A length of resected ileum; `length` None: recorded in a way that gives no length."""
+
+    record: RecordRef
+    length: Length | None
+    as_reported: str
+    part_of: tuple[str, ...]  # "Procedure/7"
+    elsewhere: bool  # measured on another part of the bowel
+    moment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything the Observations of a record say."""
+
+    labs: tuple[LabResult, ...]
+    findings: tuple[Finding, ...]
+    lengths: tuple[Measurement, ...]
+    extents: tuple[DiseaseExtent, ...]
+
+
+def read_observations(resources: Sequence[Json], as_of: date) -> Observed:
+    readings = [r for r in _readings(resources) if r.counts(as_of)]
+    return Observed(
+        labs=tuple(lab for r in readings if (lab := _lab(r))),
+        findings=tuple(_findings(readings)),
+        lengths=tuple(_measurement(r) for r in readings if r.has_code("ileum-resected-length")),
+        extents=tuple(_extents(r for r in readings if r.has_code("ileum-disease-extent"))),
+    )
+
+
+# --- what is read: an observation, a component, a member ----------------------------------------
+
+# A result that does not say its status is taken as not yet final: it counts, and settles nothing.
+_PRELIMINARY = frozenset({"preliminary", ""})
+_ACCEPTED = frozenset({"final", "amended", "corrected"}) | _PRELIMINARY
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One value and the codes that say what it is. `source` is the resource it is cited as."""
+
+    element: Json
+    source: Json
+    status: str
+    effective: el.Moment | None
+    issued: el.Moment | None
+    codes: tuple[Code, ...]
+
+    def counts(self, as_of: date) -> bool:
+        """Accepted by its status, and not from the future (a day of grace for time zones)."""
+        in_time = self.on is None or self.on <= as_of + timedelta(days=1)
+        return self.status in _ACCEPTED and in_time
+
+    def has_code(self, code: str) -> bool:
+        return any(c.fact == "ileum-length" and c.code == code for c in self.codes)
+
+    @property
+    def on(self) -> date | None:
+        when = self.effective or self.issued
+        return when.day if when else None
+
+    @property
+    def moment(self) -> str:
+        """Sorts by effective time, then by issue; what has no time comes first."""
+        times = (self.effective or self.issued, self.issued)
+        return " ".join(time.key if time else "" for time in times)
+
+    @property
+    def preliminary(self) -> bool:
+        return self.status in _PRELIMINARY
+
+    def ref(self, label: str) -> RecordRef:
+        return RecordRef(el.resource_ref(self.source), self.on, label)
+
+
+def _readings(resources: Sequence[Json]) -> Iterator[_Reading]:
+    panels = _panels(resources)
+    for resource in resources:
+        panel = panels.get(el.resource_ref(resource), {})
+        yield from _of_resource(resource, resource, panel)
+        if _status(resource) in _ACCEPTED:
+            for member in _contained_members(resource):
+                yield from _of_resource(member, resource, resource)
+
+
+def _contained_members(resource: Json) -> Iterator[Json]:
+    for member in el.dicts(resource.get("contained")):
+        if member.get("resourceType") == "Observation" and not el.has_unknown_modifier(member):
+            yield member
+
+
+def _status(resource: Json) -> str:
+    return (el.text(resource.get("status")) or "").lower()
+
+
+def _panels(resources: Sequence[Json]) -> dict[str, Json]:
+    """Member reference → the panel that names it; of several the first in a fixed order."""
+    found: dict[str, Json] = {}
+    for panel in sorted(resources, key=el.resource_ref):
+        for member in el.dicts(panel.get("hasMember")):
+            named = el.reference_id(member.get("reference"))
+            if named is not None and named[0]:
+                found.setdefault("/".join(named), panel)
+    return found
+
+
+def _of_resource(resource: Json, source: Json, panel: Json) -> Iterator[_Reading]:
+    """The observation itself and its components. A member without a time has its panel's."""
+    effective, issued = _times(resource)
+    if effective is None and issued is None:
+        effective, issued = _times(panel)
+    status = _status(resource) or _status(panel)
+    for element in (resource, *el.dicts(resource.get("component"))):
+        codes = settle(value_sets().matches_concept(el.as_dict(element.get("code"))))
+        yield _Reading(element, source, status, effective, issued, codes)
+
+
+def _times(resource: Json) -> tuple[el.Moment | None, el.Moment | None]:
+    return _effective(resource), el.moment(resource.get("issued"))
+
+
+def _effective(resource: Json) -> el.Moment | None:
+    for name in ("effectiveDateTime", "effectiveInstant"):
+        found = el.moment(resource.get(name))
+        if found:
+            return found
+    start, end = el.period(resource.get("effectivePeriod"))
+    if end or start:
+        return end or start
+    timing = el.as_dict(resource.get("effectiveTiming"))
+    events = [moment for event in el.as_list(timing.get("event")) if (moment := el.moment(event))]
+    return max(events, key=lambda moment: moment.key, default=None)
+
+
+# --- laboratory results -------------------------------------------------------------------------
+
+
+class _Test(NamedTuple):
+    analyte: Analyte
+    units: frozenset[str]
+
+
+def _test(analyte: Analyte, *units: str) -> _Test:
+    return _Test(analyte, frozenset(units))
+
+
+_BY_SET: dict[str, _Test] = {
+    "lab-b12-total": _test(
+        Analyte.B12_TOTAL, "pg/mL", "ng/L", "pmol/L", "ug/L", "ng/mL", "ng/dL", "nmol/L"
+    ),
+    "lab-holotranscobalamin": _test(Analyte.B12_ACTIVE, "pmol/L", "nmol/L"),
+    "lab-mma": _test(Analyte.MMA, "umol/L", "nmol/L"),
+    "lab-homocysteine": _test(Analyte.HOMOCYSTEINE, "umol/L", "nmol/L"),
+    "lab-intrinsic-factor-ab": _test(Analyte.IF_ANTIBODY),
+    "lab-haemoglobin": _test(Analyte.HAEMOGLOBIN, "g/dL", "g/L", "mmol/L"),
+    "lab-mcv": _test(Analyte.MCV, "fL"),
+    "lab-potassium": _test(Analyte.POTASSIUM, "mmol/L", "meq/L"),
+    "lab-folate": _test(Analyte.FOLATE, "ug/L", "ng/mL", "nmol/L"),
+}
+# Sets that hold several tests; the code says which.
+_BY_ATTRIBUTE: dict[str, _Test] = {
+    "egfr": _test(Analyte.EGFR, "mL/min/{1.73_m2}"),
+    "platelets": _test(Analyte.PLATELETS, "10*9/L"),
+}
+# Red cell and whole blood folate are low in B12 deficiency too: not evidence of folate deficiency.
+_NOT_SERUM_FOLATE = frozenset({"2283-0", "25415-1"})
+
+_SMALLEST, _LARGEST = Decimal("1e-6"), Decimal("1e6")
+
+
+def _lab(reading: _Reading) -> LabResult | None:
+    found = _which_test(reading.codes)
+    if found is None or reading.element.get("dataAbsentReason") is not None:
+        return None
+    test, code = found
+    flag = _flag(reading.element)
+    if test.analyte is Analyte.IF_ANTIBODY:
+        flag = flag or _ordinal(reading.element)
+        number = _antibody_number(reading.element)
+    else:
+        number = _number(reading.element, test.units)
+    if number is None and flag is None:
+        return None
+    number = number or _Number()
+    return LabResult(
+        analyte=test.analyte,
+        record=reading.ref(code.label),
+        on=reading.on,
+        value=number.value,
+        unit=number.unit,
+        comparator=number.comparator,
+        flag=flag,
+        low=number.low,
+        high=number.high,
+        preliminary=reading.preliminary,
+        unreadable=number.unreadable,
+        moment=reading.moment,
+    )
+
+
+def _which_test(codes: Iterable[Code]) -> tuple[_Test, Code] | None:
+    for code in codes:
+        test = _BY_SET.get(code.value_set)
+        if test is None and code.value_set.startswith("lab-"):
+            test = _BY_ATTRIBUTE.get(str(code.attributes.get("analyte", "")))
+        if test is not None and code.code not in _NOT_SERUM_FOLATE:
+            return test, code
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A value as it was reported, or why it cannot be used."""
+
+    value: Decimal | None = None
+    unit: str | None = None
+    comparator: Comparator = Comparator.EQUAL
+    low: Decimal | None = None
+    high: Decimal | None = None
+    unreadable: str = ""
+
+
+_UNREADABLE_VALUE = _Number(unreadable="value")
+# Bounded at every step: no text takes longer than its length.
+_WRITTEN = re.compile(
+    r"([<>]=?)?[ ]{0,5}([0-9]{1,15}(?:\.[0-9]{1,15})?)[ ]{0,5}([A-Za-zµμ\[{%].{0,50})?", re.ASCII
+)
+_LONGEST_WRITTEN = 80
+
+
+def _number(element: Json, units: frozenset[str]) -> _Number | None:
+    """The value of a quantitative test. None: there is none, which is not zero."""
+    if "valueQuantity" in element:
+        return _of_quantity(element, units)
+    written = _written(element)
+    if written is not None:
+        return _of_text(written, units)
+    if el.decimal(element.get("valueInteger")) is not None:
+        return _Number(el.decimal(element.get("valueInteger")), unreadable="unit")
+    others = ("valueRange", "valueRatio", "valueSampledData", "valueInteger", "valueBoolean")
+    return _UNREADABLE_VALUE if any(element.get(key) is not None for key in others) else None
+
+
+def _of_quantity(element: Json, units: frozenset[str]) -> _Number | None:
+    given = element.get("valueQuantity")
+    if not isinstance(given, dict):
+        return None if given is None else _UNREADABLE_VALUE
+    if given.get("value") is None:
+        return None  # only a unit, or only an extension
+    read = el.quantity(given)
+    if read is None or not _plausible(read.value):
+        return _UNREADABLE_VALUE
+    low, high = _range(element, given)
+    unit = read.unit if read.unit in units else None
+    return _Number(
+        read.value,
+        _one_spelling(unit),
+        read.comparator,
+        low,
+        high,
+        unreadable="" if unit else "unit",
+    )
+
+
+def _one_spelling(unit: str | None) -> str | None:
+    return "mmol/L" if unit == "meq/L" else unit  # of potassium they are the same
+
+
+def _plausible(value: Decimal) -> bool:
+    return _SMALLEST <= value < _LARGEST
+
+
+def _written(element: Json) -> str | None:
+    """A value in words: a string, or the text of a concept."""
+    plain = el.text(element.get("valueString"))
+    if plain is not None:
+        return plain
+    concept = el.as_dict(element.get("valueCodeableConcept"))
+    return el.text(concept.get("text")) or next(iter(words.texts_of(concept)), None)
+
+
+def _of_text(written: str, units: frozenset[str]) -> _Number:
+    """ "<150 pg/mL" in exactly that form; a decimal comma, a range, a sentence are not read."""
+    match = _WRITTEN.fullmatch(written) if len(written) <= _LONGEST_WRITTEN else None
+    if match is None:
+        return _UNREADABLE_VALUE
+    value = Decimal(match[2])
+    if not _plausible(value):
+        return _UNREADABLE_VALUE
+    comparator = Comparator(match[1]) if match[1] else Comparator.EQUAL
+    unit = el.unit_named(match[3])
+    unit = unit if unit in units else None
+    return _Number(value, _one_spelling(unit), comparator, unreadable="" if unit else "unit")
+
+
+def _antibody_number(element: Json) -> _Number | None:
+    """Every laboratory has its own units here: the number is kept only beside its own limits."""
+    given = el.as_dict(element.get("valueQuantity"))
+    read = el.quantity(given)
+    if read is None:
+        return None
+    low, high = _range(element, given)
+    return _Number(read.value, read.unit, read.comparator, low, high)
+
+
+def _range(element: Json, given: Json) -> tuple[Decimal | None, Decimal | None]:
+    """The laboratory's limits, where they are one pair and in the unit of the value."""
+    ranges = [r for r in el.dicts(element.get("referenceRange")) if r.get("low") or r.get("high")]
+    if len(ranges) != 1:
+        return None, None
+    low, high = (el.as_dict(ranges[0].get(side)) for side in ("low", "high"))
+    return _limit(low, given), _limit(high, given)
+
+
+def _limit(limit: Json, given: Json) -> Decimal | None:
+    same = _unit_key(limit) is not None and _unit_key(limit) == _unit_key(given)
+    return el.decimal(limit.get("value")) if same else None
+
+
+def _unit_key(quantity: Json) -> str | None:
+    written = el.text(quantity.get("unit")) or el.text(quantity.get("code"))
+    return el.canonical_unit(quantity) or (written.casefold() if written else None)
+
+
+_FLAGS = {
+    "LL": Flag.CRITICALLY_LOW,
+    "L": Flag.LOW,
+    "N": Flag.NORMAL,
+    "H": Flag.HIGH,
+    "HH": Flag.HIGH,
+    "POS": Flag.POSITIVE,
+    "NEG": Flag.NEGATIVE,
+}
+_FLAG_WORDS = {
+    "low": Flag.LOW,
+    "normal": Flag.NORMAL,
+    "high": Flag.HIGH,
+    "positive": Flag.POSITIVE,
+    "negative": Flag.NEGATIVE,
+}
+
+
+def _flag(element: Json) -> Flag | None:
+    """The laboratory's interpretation; two that contradict each other are none."""
+    found: set[Flag] = set()
+    for concept in el.dicts(element.get("interpretation")):
+        coded = {_FLAGS[c.code] for c in el.codings(concept) if c.code in _FLAGS}
+        texts = (text.lower() for text in words.texts_of(concept))
+        found |= coded or {_FLAG_WORDS[text] for text in texts if text in _FLAG_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def _ordinal(element: Json) -> Flag | None:
+    """A value that is the word "positive" or "negative" and nothing more."""
+    texts = [*words.texts_of(element.get("valueCodeableConcept"))]
+    plain = el.text(element.get("valueString"))
+    found = {
+        _FLAG_WORDS[text.lower()]
+        for text in (*texts, plain or "")
+        if text.lower() in ("positive", "negative")
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+# --- findings -----------------------------------------------------------------------------------
+
+_AS_OBSERVATION = frozenset(
+    {
+        Concept.NEURO_SPECIFIC,
+        Concept.NEURO_FINDING,
+        Concept.NEURO_OTHER_CAUSE,
+        Concept.NITROUS_OXIDE_MISUSE,
+        Concept.SYMPTOM,
+        Concept.PREGNANCY,
+    }
+)
+# Answers, as LOINC, SNOMED CT and HL7 code them.
+_PREGNANT_CODES = frozenset({"LA15173-0"})
+_NOT_PREGNANT_CODES = frozenset({"LA26683-5", "60001007"})
+_YES = frozenset({"yes", "present", "positive", "true", "y", "observed"})
+_NO = frozenset({"no", "absent", "negative", "none", "false", "n", "not present", "not observed"})
+_YES_CODES = frozenset({"373066001", "52101004", "10828004", "Y", "LA33-6", "LA9633-4"})
+_NO_CODES = frozenset({"373067005", "2667000", "260385009", "N", "LA32-8", "LA9634-2"})
+
+
+def _findings(readings: Iterable[_Reading]) -> Iterator[Finding]:
+    """Of every question the newest answer counts: a sign that has gone is no sign."""
+    newest: dict[tuple[str, ...], tuple[str, list[Finding]]] = {}
+    for reading in readings:
+        answer = _answer(reading)
+        if answer is None:
+            continue
+        question = tuple(sorted({f"{code.value_set}|{code.code}" for code in reading.codes}))
+        question = question or (f"{el.resource_ref(reading.source)}",)
+        before, kept = newest.get(question, ("", []))
+        if reading.moment > before:
+            newest[question] = (reading.moment, answer)
+        elif reading.moment == before:
+            newest[question] = (before, [*kept, *answer])
+    for _, found in newest.values():
+        yield from found
+
+
+def _answer(reading: _Reading) -> list[Finding] | None:
+    """What one observation answers: findings, none (it was looked for), or None: no question."""
+    if any(code.value_set == "pregnancy-status-observation" for code in reading.codes):
+        return _pregnancy(reading)
+    element = reading.element
+    asked = _observable(element.get("code"))
+    valued = _observable(element.get("valueCodeableConcept"))
+    about_somebody_else = words.said(
+        words.DOUBTED, words.texts_of(element.get("code")), unless=None
+    )
+    if valued and about_somebody_else:
+        return None  # a relative's, or what was screened for
+    if valued:
+        return [_finding(reading, meaning, Certainty.CONFIRMED) for meaning in valued]
+    if not asked:
+        return None
+    certainty = _asserted(element)
+    return [_finding(reading, m, certainty) for m in asked] if certainty else []
+
+
+def _observable(concept: object) -> list[Meaning]:
+    return [m for m in meanings_of(concept) if m.concept in _AS_OBSERVATION]
+
+
+def _asserted(element: Json) -> Certainty | None:
+    """Is the thing that was looked for there? None: no, or it could not be told."""
+    if element.get("dataAbsentReason") is not None:
+        return None
+    boolean = el.flag(element.get("valueBoolean"))
+    if boolean is not None:
+        return Certainty.CONFIRMED if boolean else None
+    said = _yes_or_no(element)
+    if said is not None:
+        return Certainty.CONFIRMED if said else None
+    numeric = any(key in element for key in ("valueQuantity", "valueInteger", "valueRange"))
+    return None if numeric else Certainty.UNCONFIRMED
+
+
+def _yes_or_no(element: Json) -> bool | None:
+    concept = element.get("valueCodeableConcept")
+    texts = {text.lower() for text in words.texts_of(concept)}
+    plain = el.text(element.get("valueString"))
+    texts |= {plain.lower()} if plain else set()
+    codes = {coding.code for coding in el.codings(concept)}
+    no = bool(texts & _NO or codes & _NO_CODES) or any(words.DENIED.search(t) for t in texts)
+    yes = bool(texts & _YES or codes & _YES_CODES)
+    return None if yes == no else yes
+
+
+def _pregnancy(reading: _Reading) -> list[Finding] | None:
+    """Pregnant, not pregnant (no finding), or None: not told."""
+    value = reading.element.get("valueCodeableConcept")
+    boolean = el.flag(reading.element.get("valueBoolean"))
+    texts = {text.lower() for text in words.texts_of(value)}
+    texts |= {(el.text(reading.element.get("valueString")) or "").lower()}
+    codes = {coding.code for coding in el.codings(value)}
+    if boolean is False or texts & {"not pregnant", "no"} or codes & _NOT_PREGNANT_CODES:
+        return []
+    meant = any(m.concept is Concept.PREGNANCY for m in meanings_of(value))
+    if meant or boolean or texts & {"pregnant", "yes"} or codes & _PREGNANT_CODES:
+        meaning = Meaning(Concept.PREGNANCY, "Pregnancy status")
+        return [_finding(reading, meaning, Certainty.CONFIRMED)]
+    return None
+
+
+def _finding(reading: _Reading, meaning: Meaning, certainty: Certainty) -> Finding:
+    """An observation says what was so on its day, not whether it still is."""
+    if reading.preliminary:
+        certainty = Certainty.UNCONFIRMED
+    return Finding(
+        concept=meaning.concept,
+        record=reading.ref(meaning.label),
+        onset=None,
+        recorded=reading.on,
+        certainty=certainty,
+        activity=Activity.NOT_STATED,
+        domains=meaning.domains,
+        stands_alone=meaning.stands_alone,
+        needs_cause=meaning.needs_cause,
+    )
+
+
+# --- lengths of bowel ---------------------------------------------------------------------------
+
+_IN_CM = {
+    "cm": Decimal(1),
+    "mm": Decimal("0.1"),
+    "m": Decimal(100),
+    "[in_i]": Decimal("2.54"),
+}
+_UNIT_WORDS = {"[in_i]": "in"}
+_LONGEST_BOWEL = Decimal(1000)
+
+_BOUNDS: dict[Comparator, tuple[str, Callable[[Decimal], Length]]] = {
+    Comparator.EQUAL: ("", lambda v: Length(v, v)),
+    Comparator.GREATER: ("more than ", lambda v: Length(v, None, low_open=True)),
+    Comparator.GREATER_OR_EQUAL: ("at least ", Length),
+    Comparator.LESS: ("less than ", lambda v: Length(Decimal(0), v, high_open=True)),
+    Comparator.LESS_OR_EQUAL: ("at most ", lambda v: Length(Decimal(0), v)),
+}
+
+
+def _length(element: Json) -> tuple[Length | None, str]:
+    """A length in cm and the words of the record for it; no unit, no length."""
+    read = el.quantity(element.get("valueQuantity"))
+    if read is None or read.unit not in _IN_CM or element.get("dataAbsentReason") is not None:
+        return None, ""
+    in_cm = read.value * _IN_CM[read.unit]
+    if not 0 < in_cm <= _LONGEST_BOWEL:
+        return None, ""
+    bound, interval = _BOUNDS[read.comparator]
+    unit = _UNIT_WORDS.get(read.unit, read.unit)
+    return interval(in_cm), f"{bound}{plain_number(read.value)} {unit}"
+
+
+def plain_number(value: Decimal) -> str:
+    """25, not 25.0 or 2.5E+1."""
+    written = f"{value:f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def _measurement(reading: _Reading) -> Measurement:
+    length, as_reported = _length(reading.element)
+    sites = sites_of(reading.source)
+    if reading.preliminary or sites.unspecific:
+        length, as_reported = None, ""  # not final, or perhaps not ileum: not a length yet
+    return Measurement(
+        record=reading.ref("Length of ileum resected"),
+        length=length,
+        as_reported=as_reported,
+        part_of=tuple(sorted(set(_part_of(reading.source)))),
+        elsewhere=sites.elsewhere,
+        moment=reading.moment,
+    )
+
+
+def _part_of(resource: Json) -> Iterator[str]:
+    for reference in el.dicts(resource.get("partOf")):
+        named = el.reference_id(reference.get("reference"))
+        if named is not None:
+            yield "/".join(part for part in named if part)
+
+
+class Sites(NamedTuple):
+    """Where in the bowel: certainly not the ileum, or a small bowel that may be."""
+
+    elsewhere: bool
+    unspecific: bool
+
+
+# Structures (SNOMED CT): ileum, terminal ileum; jejunum, duodenum, colon; small intestine.
+_ILEUM_CODES = frozenset({"34516001", "85774003"})
+_ELSEWHERE_CODES = frozenset({"21306003", "38848004", "71854001"})
+_SMALL_BOWEL_CODES = frozenset({"30315005"})
+
+
+def sites_of(resource: Json) -> Sites:
+    """The body site of a procedure or an observation. None said: neither."""
+    concepts = el.dicts(resource.get("bodySite"))
+    texts = [text for concept in concepts for text in words.texts_of(concept)]
+    codes = {coding.code for concept in concepts for coding in el.codings(concept)}
+    if codes & _ILEUM_CODES or words.said(words.ILEUM, texts, unless=None):
+        return Sites(elsewhere=False, unspecific=False)
+    elsewhere = bool(codes & _ELSEWHERE_CODES)
+    elsewhere = elsewhere or words.said(words.ELSEWHERE_IN_BOWEL, texts, unless=None)
+    small = bool(codes & _SMALL_BOWEL_CODES) or words.said(words.SMALL_BOWEL, texts, unless=None)
+    return Sites(elsewhere=elsewhere, unspecific=small and not elsewhere)
+
+
+def _extents(readings: Iterable[_Reading]) -> Iterator[DiseaseExtent]:
+    """The newest extent: disease spreads and recedes."""
+    newest, kept = "", list[DiseaseExtent]()
+    for reading in readings:
+        length, as_reported = _length(reading.element)
+        sites = sites_of(reading.source)
+        if length is None or reading.preliminary or sites.elsewhere or sites.unspecific:
+            continue
+        extent = DiseaseExtent(reading.ref("Ileum affected by disease"), length, as_reported)
+        if reading.moment > newest:
+            newest, kept = reading.moment, [extent]
+        elif reading.moment == newest:
+            kept.append(extent)
+    yield from kept

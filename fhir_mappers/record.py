@@ -1,0 +1,141 @@
+"""What do all the resources of one patient say together?
+
+The one place where the mappers meet. The order in which a record is delivered, or a fact
+recorded twice, changes nothing: everything is sorted, and equal facts are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import date
+from typing import Any, Protocol, TypeVar
+
+from fhir_mappers import elements as el
+from fhir_mappers.allergies import read_allergy
+from fhir_mappers.conditions import read_condition
+from fhir_mappers.drafts import Session
+from fhir_mappers.family_history import read_family_history
+from fhir_mappers.medications import (
+    read_administration,
+    read_dispense,
+    read_orders,
+    read_statements,
+)
+from fhir_mappers.medicines import Resolve
+from fhir_mappers.observations import read_observations
+from fhir_mappers.patient import read_patient
+from fhir_mappers.procedures import read_procedures
+from fhir_mappers.service_requests import read_service_request
+from regimen.facts import DoseGiven, Gap, Order, PatientFacts, RecordRef, RequestOnFile
+
+Json = dict[str, Any]
+
+
+class _Fact(Protocol):
+    @property
+    def record(self) -> RecordRef: ...
+
+
+F = TypeVar("F", bound=_Fact)
+
+
+def read_facts(
+    resources: Mapping[str, Sequence[Json]],
+    *,
+    gaps: Iterable[Gap],
+    session: Session,
+    patient_id: str,
+    as_of: date,
+) -> PatientFacts:
+    """The facts of one patient. `resources`: by type; any that names another subject is dropped."""
+
+    def of(kind: str) -> list[Json]:
+        return [r for r in resources.get(kind, ()) if el.subject_is(r, patient_id)]
+
+    resolve = _medications(resources.get("Medication", ()))
+    person = read_patient(of("Patient"), as_of)
+    observed = read_observations(of("Observation"), as_of)
+    operated = read_procedures(of("Procedure"), observed.lengths, as_of)
+    conditions = _each(lambda r: read_condition(r, as_of), of("Condition"))
+    return PatientFacts(
+        as_of=as_of,
+        age=person.age,
+        deceased=person.deceased,
+        findings=_once([*conditions, *observed.findings, *operated.findings]),
+        labs=_once(observed.labs),
+        resections=_sorted(operated.resections),
+        extents=_once(observed.extents),
+        orders=_sorted(_orders(of, resolve)),
+        doses=_once([*_doses(of, resolve), *operated.doses]),
+        session=(*session.orders, *session.others),
+        allergies=_once(_each(read_allergy, of("AllergyIntolerance"))),
+        family=_once(_each(read_family_history, of("FamilyMemberHistory"))),
+        requests=_sorted([*_each(read_service_request, of("ServiceRequest")), *_drafted(session)]),
+        gaps=tuple(sorted(gaps, key=lambda gap: (gap.subject.value, gap.kind, gap.count))),
+    )
+
+
+def _each(read: Callable[[Json], Iterable[F]], resources: Iterable[Json]) -> list[F]:
+    return [fact for resource in resources for fact in read(resource)]
+
+
+def _medications(resources: Iterable[Json]) -> Resolve:
+    """Finds a Medication that was delivered beside the orders, by its type and id."""
+    beside = {el.resource_ref(resource): resource for resource in resources}
+    return beside.get
+
+
+def _orders(of: Callable[[str], list[Json]], resolve: Resolve) -> Iterator[Order]:
+    for resource in of("MedicationRequest"):
+        yield from read_orders(resource, resolve=resolve)
+    for resource in of("MedicationStatement"):
+        yield from read_statements(resource, resolve)
+
+
+def _doses(of: Callable[[str], list[Json]], resolve: Resolve) -> Iterator[DoseGiven]:
+    given = [read_administration(r, resolve) for r in of("MedicationAdministration")]
+    supplied = [read_dispense(r, resolve) for r in of("MedicationDispense")]
+    yield from (dose for dose in (*given, *supplied) if dose is not None)
+
+
+def _drafted(session: Session) -> Iterator[RequestOnFile]:
+    """Referrals and tests among the drafts of this session."""
+    for draft in session.requests:
+        for request in read_service_request(draft.resource):
+            record = replace(request.record, reference=draft.reference)
+            yield replace(request, record=record, draft=True)
+
+
+# --- one order, and each fact once --------------------------------------------------------------
+
+
+def _sorted(facts: Iterable[F]) -> tuple[F, ...]:
+    return tuple(sorted(facts, key=_key))
+
+
+def _once(facts: Iterable[F]) -> tuple[F, ...]:
+    """Sorted; of facts that differ only in the record they were taken from, the first."""
+    kept: dict[tuple[str, ...], F] = {}
+    for fact in _sorted(facts):
+        _, _, *content = _key(fact)
+        kept.setdefault((str(fact.record.on), *content), fact)
+    return tuple(kept.values())
+
+
+def _key(fact: _Fact) -> tuple[str, ...]:
+    """A total order: by date, then by record, then by everything else the fact says."""
+    others = (f.name for f in fields(fact) if f.name != "record")  # type: ignore[arg-type]
+    return (
+        fact.record.on.isoformat() if fact.record.on else "",
+        fact.record.reference,
+        fact.record.label,
+        *(_words(getattr(fact, name)) for name in others),
+    )
+
+
+def _words(value: object) -> str:
+    """A value as text; the members of a set in their order."""
+    if isinstance(value, frozenset):
+        return ",".join(sorted(map(str, value)))
+    return repr(value)

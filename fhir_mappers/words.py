@@ -1,0 +1,87 @@
+"""Which words in a record's text make the service more careful?
+
+The only phrases that are looked for in free text, English, in one place. A text never asserts a
+disease or a length of bowel: it may only hold back an alarm, raise an allergy that has no
+code, or say which vitamin a vague code means. `said` looks at one text at a time, and a text
+that denies, doubts or speaks of someone else does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from fhir_mappers import elements as el
+
+# A concept has a text and a display or two; more than this is not read.
+_MAX_TEXTS = 50
+
+# A phrase is not said by a text that denies it, doubts it, or speaks of somebody else.
+_DOUBT = (
+    r"family history|\bfh of\b|\bfhx\b|\bmother\b|\bfather\b|\brule[ds]? out\b|\br/o\b"
+    r"|\bscreen|\bsuspect|\bsuspicion|\bquery\b|\brisk of\b|\bunlikely\b|\bexcluded\b|\?"
+    r"|\bno (?:known |past |prior )?(?:history|evidence|sign)|\bden(?:y|ies|ied)\b"
+    r"|\bnegative for\b"
+)
+DOUBTED = re.compile(_DOUBT, re.IGNORECASE)
+DENIED = re.compile(_DOUBT + r"|\bno\b|\bnot\b|\bwithout\b|\bcarrier\b|\btrait\b", re.IGNORECASE)
+
+# Which vitamin a vague code means.
+B12 = re.compile(r"\bb(?:[\s-]|>)?12\b|cobalamin", re.IGNORECASE)
+OTHER_B_VITAMIN = re.compile(r"folate|folic|biotin|pantothen", re.IGNORECASE)
+AUTOIMMUNE = re.compile(r"\bauto[\s-]?immune\b", re.IGNORECASE)
+
+# What holds back an alarm.
+FOLATE_EXCEPTION = re.compile(
+    r"\bsickle[\s-]cell\b|\bha?emolytic ana?emia\b|\bdialysis\b", re.IGNORECASE
+)
+END_OF_LIFE = re.compile(r"\bend[\s-]of[\s-]life\b|\bpalliative\b|\bterminal care\b", re.IGNORECASE)
+PREMATURE = re.compile(
+    r"\bpremature (?:infant|baby|newborn|birth)\b|\bprematurity\b|\bpreterm\b", re.IGNORECASE
+)
+DRUGS = re.compile(
+    r"\bmethotrexate\b|\bpemetrexed\b|\btrimethoprim\b|\bpyrimethamine\b|\bcolchicine\b"
+    r"|\bchloramphenicol\b",
+    re.IGNORECASE,
+)
+
+# What raises one: allergies that have no code.
+COBALAMIN = re.compile(r"\bb[\s-]?12\b|cobalamin|cobamamide", re.IGNORECASE)
+COBALT = re.compile(r"\bcobalt", re.IGNORECASE)
+PRESERVATIVE = re.compile(r"\bbenzyl alcohol\b|paraben", re.IGNORECASE)
+NO_KNOWN = re.compile(r"\bno known\b|\bnkd?a\b|\bnil known\b|\bno allerg", re.IGNORECASE)
+ANAPHYLAXIS = re.compile(r"\banaphyla", re.IGNORECASE)
+
+# Where in the bowel.
+ILEUM = re.compile(r"\bile(?:um|al|o)", re.IGNORECASE)
+SMALL_BOWEL = re.compile(r"\bsmall[\s-](?:bowel|intestin)", re.IGNORECASE)
+ELSEWHERE_IN_BOWEL = re.compile(
+    r"\bjejun|\bduoden|\bcolon|\bcolic\b|\blarge[\s-](?:bowel|intestin)|\brect(?:um|al)",
+    re.IGNORECASE,
+)
+BOWEL = re.compile(r"\bile(?:um|al|o)|\bjejun|\bcolon|\bbowel\b|\bintestin", re.IGNORECASE)
+
+# A condition without a code of ours is read for these, and for nothing else.
+CAUTIONS = (FOLATE_EXCEPTION, END_OF_LIFE, PREMATURE)
+
+
+def said(
+    phrase: re.Pattern[str], texts: Iterable[str], unless: re.Pattern[str] | None = DENIED
+) -> bool:
+    """Does one of the texts contain the phrase, and not in a way that takes it back?
+
+    `unless` None: count it even then, where counting it is the safe side.
+    """
+    for text in texts:
+        short = text[: el.MAX_TEXT]
+        if phrase.search(short) and not (unless is not None and unless.search(short)):
+            return True
+    return False
+
+
+def texts_of(concept: object) -> list[str]:
+    """The text of a CodeableConcept and the displays of its codings, one by one."""
+    concept = el.as_dict(concept)
+    words = [el.text(concept.get("text"))]
+    words += [el.text(c.get("display")) for c in el.dicts(concept.get("coding"))[:_MAX_TEXTS]]
+    return [word[: el.MAX_TEXT] for word in words if word]

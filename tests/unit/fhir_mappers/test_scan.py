@@ -1,0 +1,133 @@
+"""Is everything that can matter found, and only that?"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from fhir_mappers.scan import Unreadable, decode, scan
+
+SCT = "http://snomed.info/sct"
+LOINC = "http://loinc.org"
+
+
+def concept(system: str, code: str, text: str = "") -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code}], "text": text or "a text"}
+
+
+B12 = concept(LOINC, "2132-9")
+OTHER = concept(LOINC, "8867-4")
+UNKNOWN_DRUG = concept("http://www.nlm.nih.gov/research/umls/rxnorm", "723")
+B12_DRUG = concept("http://www.nlm.nih.gov/research/umls/rxnorm", "11248")
+
+RELEVANT = {
+    "condition by code": {"resourceType": "Condition", "code": concept(SCT, "190634004")},
+    "condition by text": {"resourceType": "Condition", "code": {"text": "Sickle cell disease"}},
+    "any allergy": {"resourceType": "AllergyIntolerance", "code": {"text": "latex"}},
+    "the patient": {"resourceType": "Patient"},
+    "result by code": {"resourceType": "Observation", "code": B12},
+    "result by component": {
+        "resourceType": "Observation",
+        "code": OTHER,
+        "component": [{"code": B12}],
+    },
+    "finding by value": {
+        "resourceType": "Observation",
+        "code": OTHER,
+        "valueCodeableConcept": concept(SCT, "91019004"),
+    },
+    "panel": {
+        "resourceType": "Observation",
+        "code": OTHER,
+        "hasMember": [{"reference": "Observation/1"}],
+    },
+    "order by code": {"resourceType": "MedicationRequest", "medicationCodeableConcept": B12_DRUG},
+    "order by reference": {
+        "resourceType": "MedicationRequest",
+        "medicationReference": {"reference": "#m"},
+    },
+    "R5 order": {"resourceType": "MedicationRequest", "medication": {"concept": B12_DRUG}},
+    "order by text": {
+        "resourceType": "MedicationStatement",
+        "medicationCodeableConcept": {"text": "Methotrexate 2.5 mg"},
+    },
+    "medication": {"resourceType": "Medication", "code": B12_DRUG},
+    "ingredient": {
+        "resourceType": "Medication",
+        "ingredient": [{"itemCodeableConcept": B12_DRUG}],
+    },
+    "operation": {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "code": concept(SCT, "51346007"),
+    },
+    "operation not done": {"resourceType": "Procedure", "status": "not-done", "code": OTHER},
+    "operation on the bowel": {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "code": {"text": "Jejunal resection"},
+    },
+    "relative": {
+        "resourceType": "FamilyMemberHistory",
+        "condition": [{"code": concept(SCT, "58610003")}],
+    },
+    "referral": {"resourceType": "ServiceRequest", "code": concept(SCT, "183521007")},
+    "an odd shape (J13)": {"resourceType": "Observation", "code": {"coding": {"code": "2132-9"}}},
+}
+
+
+@pytest.mark.parametrize("resource", RELEVANT.values(), ids=RELEVANT.keys())
+def test_what_can_matter_is_decoded_in_full(resource: dict[str, Any]) -> None:
+    found = scan(json.dumps(resource).encode())
+    assert found.kind == resource["resourceType"]
+    assert found.resource == resource
+
+
+IRRELEVANT = {
+    "condition": {"resourceType": "Condition", "code": concept(SCT, "38341003")},
+    "denied": {"resourceType": "Condition", "code": {"text": "No sickle cell disease"}},
+    "result": {"resourceType": "Observation", "code": OTHER},
+    "order": {"resourceType": "MedicationRequest", "medicationCodeableConcept": UNKNOWN_DRUG},
+    "operation": {"resourceType": "Procedure", "status": "completed", "code": OTHER},
+    "relative": {"resourceType": "FamilyMemberHistory", "condition": [{"code": OTHER}]},
+    "referral": {"resourceType": "ServiceRequest", "code": OTHER},
+    "another type": {"resourceType": "Encounter", "code": B12},
+    "code of unknown system": {"resourceType": "Observation", "code": concept("x", "2132-9")},
+}
+
+
+@pytest.mark.parametrize("resource", IRRELEVANT.values(), ids=IRRELEVANT.keys())
+def test_what_cannot_matter_is_left_undecoded(resource: dict[str, Any]) -> None:
+    assert scan(json.dumps(resource).encode()).resource is None
+
+
+UNREADABLE = {
+    "text": b'"x"',
+    "array": b"[]",
+    "number": b"5",
+    "no type": b"{}",
+    "type is no text": b'{"resourceType": 5}',
+    "broken": b'{"resourceType": "Observation"',
+    "J04 deep": b'{"resourceType":"Patient","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "J08 lone surrogate": b'{"resourceType":"Patient","id":"\\ud800"}',
+    "invalid UTF-8": b'{"resourceType":"Patient","id":"\xff"}',
+}
+
+
+@pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_an_unreadable_entry_says_so_and_nothing_else(raw: bytes) -> None:
+    with pytest.raises(Unreadable) as raised:
+        scan(raw)
+    assert str(raised.value) == ""
+
+
+def test_j14_decimals_are_exact() -> None:
+    assert decode(b'{"v": 20.10}')["v"] == Decimal("20.10")
+    assert str(decode(b'{"v": 1.00}')["v"]) == "1.00"
+
+
+def test_j03_a_number_that_no_decimal_can_hold_is_no_number() -> None:
+    assert decode(b'{"v": 1e99999999999999999999}') == {"v": "1e99999999999999999999"}
