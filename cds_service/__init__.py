@@ -1,0 +1,1 @@
+"""HTTP and CDS Hooks: how a request becomes facts and advice becomes cards. Nothing clinical."""

@@ -1,0 +1,165 @@
+"""How is the service run for real?
+
+gunicorn with threads, set up here and nowhere else: no configuration file, no GUNICORN_CMD_ARGS.
+The process that owns the port is the one that was started, so signals sent to it do what they
+should: SIGTERM and Ctrl-C let calls in flight finish, SIGHUP renews the workers.
+
+Slow clients are the business of a buffering proxy in front of this; see the deployment guide.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from gunicorn import glogging
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
+from gunicorn.workers.gthread import ThreadWorker
+
+from cds_service import errors, logs
+from cds_service.application import create_app
+from cds_service.settings import Settings, SettingsError
+
+#: Measured in the project's load tests: more processes and few threads beat the reverse.
+_OPTIONS: Final[dict[str, object]] = {
+    "threads": 8,
+    "preload_app": True,
+    "keepalive": 65,  # longer than a proxy keeps its idle connections
+    "timeout": 30,
+    "graceful_timeout": 10,  # a call takes a second or two; a silent client is not waited for
+    "max_requests": 10_000,
+    "max_requests_jitter": 1000,
+    "limit_request_field_size": 16_380,  # access tokens of 9 kB are real
+    "control_socket_disable": True,
+    "forwarded_allow_ips": "",  # forwarding headers change nothing, whoever sends them
+    "forwarder_headers": "",
+    "loglevel": "warning",
+}
+
+#: What the parent tells a worker to stop by.
+_STOP: Final = (signal.SIGTERM, signal.SIGQUIT)
+
+_REASONS: Final = {
+    400: "Bad Request",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+}
+
+
+class Worker(ThreadWorker):
+    """A worker that says nothing of a broken request, neither to its sender nor in the log."""
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        # Ctrl-C reaches the whole process group. Only the parent acts on it, by SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+    def handle_error(
+        self, _req: object, client: socket.socket, _addr: object, exc: Exception
+    ) -> None:
+        """Answer what could not be read as HTTP. gunicorn's own page quotes the request."""
+        status = _status_of(exc)
+        level = logging.WARNING if status < 500 else logging.ERROR
+        logs.event(level, "refused", status=status, exception=exc)
+        code = "exception" if status == 500 else "structure"
+        body = errors.outcome(code, _REASONS[status].lower())
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            client.sendall(head.encode("ascii") + body)
+        except OSError as error:  # the client is gone: nobody left to answer
+            logs.event(logging.INFO, "client-gone", exception=error)
+
+
+def _status_of(error: Exception) -> int:
+    match error:
+        case LimitRequestLine():
+            return 414
+        case LimitRequestHeaders():
+            return 431
+        case ParseException() | UnicodeError():
+            return 400
+        case _:
+            return 500
+
+
+class Logger(glogging.Logger):
+    """gunicorn's log as JSON lines. Requests are logged by the service itself."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401  gunicorn ships no types
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.JsonLines())
+
+
+class Parent(Arbiter):
+    """gunicorn's parent process; Ctrl-C ends it as gracefully as SIGTERM."""
+
+    def spawn_worker(self) -> int:
+        # A worker is deaf until it has set up its signals, and is told to stop only once: what
+        # comes in between is held back for it, or stopping takes the whole graceful timeout.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        try:
+            return int(super().spawn_worker())
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+    def handle_int(self) -> None:
+        self.handle_term()
+
+
+class Server(BaseApplication):
+    """The application under gunicorn."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = _OPTIONS | {
+            "bind": self.settings.address,
+            "workers": self.settings.workers,
+            "worker_class": Worker,
+            "logger_class": Logger,
+            "when_ready": self.announce,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> object:
+        return create_app(self.settings)
+
+    def announce(self, _parent: Arbiter) -> None:
+        """The one line on standard output: the port is open, calls are taken."""
+        print(f"b12-cds is ready at {self.settings.listen_url}", flush=True)  # noqa: T201
+
+    def run(self) -> None:
+        Parent(self).run()
+
+
+def main() -> int:
+    """Serve until stopped. 2: the settings are not usable; the reasons are on standard error."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        sys.stderr.write("".join(f"b12-cds: {problem}\n" for problem in error.problems))
+        return 2
+    logs.configure()
+    if settings.unused:
+        logs.event(logging.WARNING, "settings-not-used-yet", names=settings.unused)
+    Server(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""The real server in a process of its own: its one line, its signals, what it says to bad HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Running:
+    """A started server. `log` is filled as it writes."""
+
+    def __init__(self, port: int, **settings: str) -> None:
+        self.port = port
+        env = {k: v for k, v in os.environ.items() if not k.startswith("B12_CDS_")}
+        # Not the terminal's process group: a signal is for this server alone.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cds_service.server"],
+            cwd=ROOT,
+            env=env | {"PORT": str(port), "B12_CDS_WORKERS": "2"} | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.first_line = self.process.stdout.readline()
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code, the rest of standard output, all of standard error."""
+        self.process.send_signal(sig)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+
+    def get(self, path: str) -> int:
+        connection = self.connect()
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    def raw(self, data: bytes) -> bytes:
+        """Everything the server answers to `data` before it closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(data)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+            return answer
+
+    def workers(self) -> set[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in children.read_text().split()}
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="needs /proc: run on Linux"
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Running]:
+    running = Running(free_port())
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+    running.process.communicate()
+
+
+def call(connection: http.client.HTTPConnection, envelope: dict) -> tuple[int, dict]:
+    headers = {"Content-Type": "application/json"}
+    body = json.dumps(envelope)
+    connection.request("POST", "/cds-services/b12-order-select", body=body, headers=headers)
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+@pytest.mark.fault("O01", "O13", "H23")
+def test_it_says_where_it_is_serves_and_stops(server, envelope):
+    envelope["context"]["selections"] = []
+    assert server.first_line == f"b12-cds is ready at http://127.0.0.1:{server.port}\n"
+    connection = server.connect()
+    for _ in range(2):  # on one connection: it is kept alive
+        assert call(connection, envelope) == (200, {"cards": []})
+    connection.close()
+    code, out, err = server.stop()
+    assert (code, out) == (0, "")
+    calls = [json.loads(line) for line in err.splitlines()]
+    assert [line["event"] for line in calls] == ["call", "call"]
+
+
+@pytest.mark.fault("O01")
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_call_in_flight_is_answered_before_it_stops(server, envelope, sig):
+    envelope["context"]["selections"] = []
+    body = json.dumps(envelope).encode()
+    connection = server.connect()
+    connection.putrequest("POST", "/cds-services/b12-order-select")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:10])
+    time.sleep(0.5)
+    # As a terminal does it: the signal goes to the whole process group.
+    os.killpg(server.process.pid, sig) if sig is signal.SIGINT else server.process.send_signal(sig)
+    time.sleep(0.5)
+    connection.send(body[10:])
+    assert connection.getresponse().status == 200
+    connection.close()
+    out, err = server.process.communicate(timeout=20)
+    assert server.process.returncode == 0
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.fault("O01")
+def test_it_stops_at_once_even_while_its_workers_start():
+    started = time.monotonic()
+    for _ in range(3):
+        assert Running(free_port()).stop()[0] == 0
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.fault("O01")
+def test_a_client_that_says_nothing_does_not_hold_up_the_stop(server):
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert server.get("/healthz") == 200
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert server.stop()[0] == 0
+        assert time.monotonic() - started < 12
+
+
+@needs_proc
+@pytest.mark.fault("O08")
+def test_hangup_renews_the_workers_and_loses_no_call(server):
+    assert server.get("/healthz") == 200
+    before, statuses, stop = server.workers(), [], threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            statuses.append(server.get("/healthz"))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 15
+    while server.workers() & before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stop.set()
+    asking.join()
+    assert not server.workers() & before
+    assert set(statuses) == {200}
+
+
+@needs_proc
+@pytest.mark.fault("O02")
+def test_a_killed_worker_is_replaced(server):
+    assert server.get("/healthz") == 200
+    victim = server.workers().pop()
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while (victim in server.workers() or len(server.workers()) < 2) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(server.workers()) == 2
+    assert server.get("/readyz") == 200
+
+
+BROKEN = {
+    b"GET /canary\x00 HTTP/1.1\r\n\r\n": 400,
+    b"nonsense canary\r\n\r\n": 400,
+    b"GET / HTTP/9.9\r\nHost: canary\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\ncanary header: x\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nAuthorization: Bearer " + b"canary" * 10_000 + b"\r\n\r\n": 431,
+    b"GET / HTTP/1.1\r\n" + b"canary: x\r\n" * 5000 + b"\r\n": 431,
+    b"GET /" + b"canary" * 2000 + b" HTTP/1.1\r\n\r\n": 414,
+    b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n": 400,
+    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\ncanary": 400,
+    b"POST / HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": 400,
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: canary\r\n\r\n": 400,
+}
+
+
+@pytest.mark.fault("H16", "H19", "H20")
+def test_broken_http_is_refused_and_not_quoted(server):
+    for request_bytes, status in BROKEN.items():
+        answer = server.raw(request_bytes)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), request_bytes[:60]
+        _, _, body = answer.partition(b"\r\n\r\n")
+        assert json.loads(body)["resourceType"] == "OperationOutcome"
+        assert b"canary" not in answer
+    _, _, err = server.stop()
+    assert {json.loads(line)["event"] for line in err.splitlines()} == {"refused"}
+    assert "canary" not in err
+
+
+@pytest.mark.fault("H19", "H25")
+def test_a_long_token_and_old_http_are_fine(server):
+    token = b"Authorization: Bearer " + b"x" * 9000
+    answer = server.raw(b"GET /cds-services HTTP/1.0\r\n" + token + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 200 OK")
+    assert b"gunicorn/" not in answer
+
+
+@pytest.mark.fault("H15", "H16")
+def test_a_body_over_the_limit_is_refused_in_either_framing():
+    server = Running(free_port(), B12_CDS_MAX_BODY_BYTES="2048")
+    try:
+        head = (
+            b"POST /cds-services/b12-order-select HTTP/1.1\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\n"
+        )
+        announced = server.raw(head + b"Content-Length: 100000000\r\n\r\n")
+        chunk = b"%x\r\n%s\r\n" % (4096, b" " * 4096)
+        chunked = server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 40)
+        assert announced.startswith(b"HTTP/1.1 413 ")
+        assert chunked.startswith(b"HTTP/1.1 413 ")
+    finally:
+        server.stop()
+
+
+def test_a_port_in_use_ends_the_start_with_a_reason(server):
+    second = Running(server.port)
+    _, err = second.process.communicate(timeout=30)
+    assert second.process.returncode != 0
+    assert second.first_line == ""
+    assert "in use" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.fault("O07")
+def test_settings_that_cannot_be_used_end_the_start_with_one_sentence_each():
+    refused = Running(free_port(), B12_CDS_PROTOCOL="secret", B12_CDS_TYPO="secret")
+    _, err = refused.process.communicate(timeout=30)
+    assert refused.process.returncode == 2
+    assert sorted(line.split(":")[1].strip() for line in err.splitlines()) == [
+        "B12_CDS_PROTOCOL",
+        "B12_CDS_TYPO",
+    ]
+    assert "secret" not in err
+
+
+def test_a_setting_without_effect_yet_is_logged():
+    server = Running(free_port(), B12_CDS_STORE="sqlite://secret")
+    _, _, err = server.stop()
+    line = json.loads(err.splitlines()[0])
+    assert (line["event"], line["names"]) == ("settings-not-used-yet", ["B12_CDS_STORE"])
+    assert "secret" not in err
