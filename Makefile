@@ -37,7 +37,7 @@ docs-current: $(VENV)/.dev
 		|| { echo "docs/protocol.md is out of date: run make docs"; exit 1; }
 
 vignettes: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/vignettes $(PYTEST_ARGS)
+	$(BIN)/python -m tests.vignettes.generate
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -157,7 +157,7 @@ def _section(title: str, lines: tuple[Line, ...]) -> str:
 
 
 def _sources(r: Recommendation, protocol: Protocol) -> str:
-    """The statements, each with the sources it was compared with; no source is signed as read yet."""
+    """The statements, each with the sources it was compared with, and whether these were verified."""
     if not r.statements:
         return ""
     lines = []
@@ -244,9 +244,7 @@ def _actions(step: Step, context: CardContext, orders: OrderContext) -> list[Act
             kept = keep_order(draft, order, orders)
             return [Action(type="update", description="Keep this B12 order", resource=kept)]
         case RemoveDraft():
-            return [
-                Action(type="delete", description="Remove this order", resource_id=step.draft)
-            ]
+            return [Action(type="delete", description="Remove this order", resource_id=step.draft)]
         case OrderTests():
             return [_test(step, i, orders) for i in range(len(step.tests))]
         case Refer():
@@ -256,9 +254,7 @@ def _actions(step: Step, context: CardContext, orders: OrderContext) -> list[Act
             return [Action(type="create", description=description, resource=resource)]
 
 
-def _prescribe(
-    step: PrescribeRegimen, context: CardContext, orders: OrderContext
-) -> list[Action]:
+def _prescribe(step: PrescribeRegimen, context: CardContext, orders: OrderContext) -> list[Action]:
     """The first phase replaces the draft; the further ones are new orders of the same group."""
     draft = _draft(step.replaces, context)[0] if step.replaces else None
     group = group_identifier(draft, orders)
@@ -303,9 +299,7 @@ def _test(step: OrderTests, index: int, orders: OrderContext) -> Action:
         test, orders, urgent=step.urgent, every_months=step.every_months, note=step.note
     )
     every = f" every {step.every_months} months" if step.every_months else ""
-    return Action(
-        type="create", description=f"Order {TEST_NAMES[test]}{every}", resource=resource
-    )
+    return Action(type="create", description=f"Order {TEST_NAMES[test]}{every}", resource=resource)
 
 
 def _draft(reference: str, context: CardContext) -> tuple[FhirJson, Order]:
@@ -315,5 +309,3 @@ def _draft(reference: str, context: CardContext) -> tuple[FhirJson, Order]:
     if draft is None:
         raise LookupError("advice about an order that is not a draft of the session")
     return draft.resource, order
-
-

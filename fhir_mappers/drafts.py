@@ -76,7 +76,8 @@ def read_session(draft_orders: object, selections: Iterable[Any], patient_id: st
         found.setdefault(reference, Draft(reference, resource, _is_picked(url, resource, picked)))
     drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
     requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
-    orders = [order for draft in drafts for order in _orders(draft, _resolver(entries))]
+    resolve = _resolver(entries)
+    orders = [order for draft in drafts for order in _orders(draft, resolve)]
     return Session(
         drafts=drafts,
         orders=tuple(order for order in orders if _ours(order)),

@@ -32,7 +32,7 @@ from fhir_mappers.terminology import Code, canonical_system, value_sets
 from fhir_mappers.validity import copied, valid_r4
 from regimen import words
 from regimen.facts import DoseLine, Ingredient, Order, Route, Specialty, Test
-from regimen.recommendation import CorrectDraft, Phase, PhaseName, Product
+from regimen.recommendation import OWN_GROUP, CorrectDraft, Phase, PhaseName, Product
 from regimen.schedule import Schedule
 
 
@@ -74,7 +74,7 @@ def group_identifier(draft: Json | None, context: OrderContext) -> Json:
     own = as_dict((draft or {}).get("groupIdentifier"))
     if text(own.get("value")):
         return copied(own)
-    return {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{context.group_id}"}
+    return {"system": OWN_GROUP, "value": f"urn:uuid:{context.group_id}"}
 
 
 def _undate(order: Json) -> None:
@@ -363,9 +363,11 @@ def _corrected(dosage: Json, line: DoseLine, step: CorrectDraft) -> Json:
         _code_route(dosage, line.route)
     if not dosage:
         return {}
-    dosage.pop("patientInstruction", None)  # spoke of the order as it was
-    spoken = _spoken(line, product.dose_words if product else None)
-    return {"sequence": 1, **dosage, "text": spoken or dosage.get("text")}
+    if product is not None or step.route is not None:
+        for name in ("text", "patientInstruction"):  # spoke of the order as it was
+            dosage.pop(name, None)
+    said = text(dosage.get("text")) or _spoken(line, product.dose_words if product else None)
+    return {"sequence": 1, **dosage, **({"text": said} if said else {})}
 
 
 def _dose_to_write(line: DoseLine, step: CorrectDraft) -> Product | None:

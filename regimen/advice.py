@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from regimen import words
 from regimen.bowel import Bariatric
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, gap_lines, remove_choice, test_choice
+from regimen.case import Case, Result, card, gap_lines, order_tests, remove_choice
 from regimen.choose import (
     Option,
     Plan,
@@ -37,6 +37,7 @@ from regimen.labs import below, newest
 from regimen.neurology import NeuroState
 from regimen.phase import Stage
 from regimen.recommendation import (
+    OWN_GROUP,
     Choice,
     Indicator,
     Line,
@@ -49,9 +50,6 @@ from regimen.recommendation import (
 from regimen.safety import cobalamin_allergy
 from regimen.situation import finding_line
 from regimen.treatment import daily_dose_ug, is_running, running_injections
-
-OWN_GROUP = "urn:oid:2.25.147698014147394229799976552687274634453"
-
 
 # --- regimen ----------------------------------------------------------------------------------
 
@@ -100,9 +98,7 @@ class _Judgement:
         return (self.warning, len(self.comparison.deviations))
 
 
-def _judge(
-    c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]
-) -> _Judgement | None:
+def _judge(c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]) -> _Judgement | None:
     """None: nothing to say about this order."""
     judged = [
         compare(order, option, c.s, c.facts, c.protocol).without(absorbed)
@@ -148,9 +144,7 @@ def _already_running(c: Case, order: Order, offered: Plan) -> bool:
     )
 
 
-def _cyanocobalamin_too_rarely(
-    c: Case, order: Order, found: Comparison, offered: Plan
-) -> bool:
+def _cyanocobalamin_too_rarely(c: Case, order: Order, found: Comparison, offered: Plan) -> bool:
     """A.4.9: cyanocobalamin at two months or more, where hydroxocobalamin would be fine."""
     maintenance = offered.options[0].regimen.maintenance
     said = order.schedule
@@ -177,7 +171,7 @@ def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendatio
         unknown=_unknown(c, judgement.plan),
         proposal=_proposal(choices),
         remarks=_remarks(c, order, judgement.plan),
-        choices=(*choices, *_test_choices(c, judgement.plan)),
+        choices=(*choices, *_tests_beside(c, judgement.plan)),
         exclusive=len(choices) > 1,
     )
 
@@ -187,10 +181,8 @@ def _deviation_summary(c: Case, found: Comparison) -> str | None:
         return None
     worst = max(found.deviations, key=lambda d: (d.alarming, d.less))
     summary = c.protocol.cards["regimen-deviation"].summary
-    ordered, wanted = worst.ordered, worst.protocol
-    if worst.aspect is Aspect.DOSE:
-        ordered, wanted = f"dose {ordered}", wanted
-    return summary.format(ordered=ordered, protocol=wanted)
+    ordered = f"dose {worst.ordered}" if worst.aspect is Aspect.DOSE else worst.ordered
+    return summary.format(ordered=ordered, protocol=worst.protocol)
 
 
 def _deviation_lines(c: Case, found: Comparison) -> tuple[Line, ...]:
@@ -210,7 +202,10 @@ def _dose_line(c: Case, ordered: str, *, alarming: bool) -> Line:
     if not alarming:
         return Line(c.protocol.say("us-label-dose", dose=ordered))
     amounts = [
-        d for o in c.injections for line in o.lines if (d := line.dose_ug) and words.dose(d) == ordered
+        d
+        for o in c.injections
+        for line in o.lines
+        if (d := line.dose_ug) and words.dose(d) == ordered
     ]
     usual = c.protocol.thresholds.usual_dose_ug
     times = words.number(usual / amounts[0]) if amounts else ""
@@ -219,9 +214,7 @@ def _dose_line(c: Case, ordered: str, *, alarming: bool) -> Line:
 
 def _regimen_choices(c: Case, order: Order, judgement: _Judgement) -> tuple[Choice, ...]:
     offered, aspects = judgement.plan, {d.aspect for d in judgement.comparison.deviations}
-    maintenance_only = (
-        c.kinds(order) == {OrderKind.MAINTENANCE} and Aspect.LOADING not in aspects
-    )
+    maintenance_only = c.kinds(order) == {OrderKind.MAINTENANCE} and Aspect.LOADING not in aspects
     choices: dict[Regimen, Choice] = {}
     for option in offered.options:
         told = option.regimen
@@ -263,9 +256,12 @@ def _ends_running_loading(c: Case, order: Order) -> bool:
 
 
 def _plateau(c: Case, order: Order, offered: Plan) -> Result:
-    maintenance = treatment_regimen(
-        c.s, c.protocol, neuro=True, monthly=c.s.monthly is Answer.YES
-    ).maintenance or offered.options[0].regimen.phases[-1]
+    maintenance = (
+        treatment_regimen(
+            c.s, c.protocol, neuro=True, monthly=c.s.monthly is Answer.YES
+        ).maintenance
+        or offered.options[0].regimen.phases[-1]
+    )
     start = Regimen((maintenance,))
     choices = (
         remove_choice(c, order, "label-continue-loading"),
@@ -401,17 +397,17 @@ def _medicine_remarks(c: Case) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _test_choices(c: Case, offered: Plan) -> tuple[Choice, ...]:
+def _tests_beside(c: Case, offered: Plan) -> tuple[Choice, ...]:
     """MMA where the deficiency is only probable; otherwise the monitoring of S16."""
     if offered.prophylaxis or offered.card == "regimen-cyano-interval":
         return ()
     choices: tuple[Choice, ...] = ()
     if c.s.deficiency.level is Level.PROBABLE and not kidney_impaired(c.facts, c.protocol):
-        choices = test_choice(c, (Test.MMA,))
+        choices = order_tests(c, (Test.MMA,))
     tests = tuple(Test(t) for t in c.protocol.policy.monitoring_tests)
     if tests:
         months = c.protocol.policy.monitoring_months
-        choices += test_choice(c, tests, label="label-monitoring", every_months=months)
+        choices += order_tests(c, tests, label="label-monitoring", every_months=months)
     return choices
 
 
@@ -470,7 +466,7 @@ def evidence(c: Case) -> Result:
         because=because,
         unknown=unknown,
         remarks=lines,
-        choices=test_choice(c, tests),
+        choices=order_tests(c, tests),
         exclusive=False,
     )
 
@@ -540,7 +536,7 @@ def _urgent_evidence(
         unknown=unknown,
         proposal=_proposal(offer),
         remarks=remarks,
-        choices=(*test_choice(c, (*BLOODS, Test.MMA), urgent=True), *offer),
+        choices=(*order_tests(c, (*BLOODS, Test.MMA), urgent=True), *offer),
         exclusive=False,
     )
 
@@ -553,9 +549,7 @@ def risk(c: Case) -> Result:
         return "no ileal Crohn's disease over 30 cm without resection and without a recent result"
     lines = [
         Line(
-            c.protocol.say(
-                "crohns-extent", length=e.as_reported, on=words.day(e.record.on)
-            ),
+            c.protocol.say("crohns-extent", length=e.as_reported, on=words.day(e.record.on)),
             (e.record,),
         )
         for e in c.facts.extents
@@ -565,7 +559,7 @@ def risk(c: Case) -> Result:
         c,
         "risk",
         because=tuple(lines),
-        choices=test_choice(c, (Test.SERUM_B12, Test.MMA, Test.HOMOCYSTEINE)),
+        choices=order_tests(c, (Test.SERUM_B12, Test.MMA, Test.HOMOCYSTEINE)),
         exclusive=False,
     )
 
@@ -573,7 +567,9 @@ def risk(c: Case) -> Result:
 def _at_risk(c: Case) -> bool:
     active = [f for f in c.s.crohns if f.activity is not Activity.REMISSION]
     limit = c.protocol.thresholds.crohns_extent_cm
-    newest_extent = sorted(c.facts.extents, key=lambda e: (e.record.on is not None, e.record.on or c.facts.as_of))
+    newest_extent = sorted(
+        c.facts.extents, key=lambda e: (e.record.on is not None, e.record.on or c.facts.as_of)
+    )
     return (
         bool(active)
         and bool(newest_extent)
@@ -585,7 +581,7 @@ def _at_risk(c: Case) -> bool:
 
 
 def symptoms(c: Case) -> Result:
-    """S19, row 24: symptoms that began on maintenance; a new neurological one is for the regimen."""
+    """S19, row 24: symptoms begun on maintenance; a new neurological one is for the regimen."""
     if c.s.under_age or not c.s.recurring_symptoms:
         return "no symptom that began on maintenance in the last 6 months"
     if c.s.neuro.state is NeuroState.PRESENT and c.s.neuro_new_on_maintenance:
@@ -632,14 +628,13 @@ def route(c: Case) -> Result:
     orders = [o for o in c.enteral if not _renews_oral(c, o)]
     if not orders or c.s.under_age or cobalamin_allergy(c.facts):
         return "no new oral or nasal B12 order in an adult who may have an injection"
-    if not c.s.deficiency.level.is_deficient:
+    offered = plan(c.s, c.protocol)
+    if offered is None or not c.s.deficiency.level.is_deficient:
         return "no deficiency on record"
     order = orders[0]
     key, indicator, lines = _route_reason(c, order)
     if not key:
         return "oral treatment is an acceptable alternative here"
-    offered = plan(c.s, c.protocol)
-    assert offered is not None  # a deficiency always has a plan
     choices = tuple(
         Choice(
             _label(c, option, option.regimen),
@@ -714,4 +709,3 @@ def unavailable(c: Case) -> Result:
 def _failed(c: Case) -> bool:
     """A query that was tried and failed, as opposed to one the site does not make."""
     return any(g.kind in ("server_error", "unreadable", "truncated") for g in c.facts.gaps)
-

@@ -1,6 +1,7 @@
 """How much ileum is missing, and did bariatric surgery affect it?
 
-A length that is not recorded exactly enough is asked about; it is never taken as 0, nor as over 20 cm.
+A length that is not recorded exactly enough is asked about; it is never taken as 0, nor as more
+than 20 cm.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class BariatricSurgery:
 
 
 def bariatric(facts: PatientFacts, protocol: Protocol) -> BariatricSurgery:
-    """A.2: a known operation says more than "bariatric surgery"; one that affects the ileum wins."""
+    """A.2: a known operation says more than "bariatric surgery"; one of the ileum wins."""
     for concept, kind in (
         (Concept.BARIATRIC_ILEAL, Bariatric.ILEAL),
         (Concept.BARIATRIC_NON_ILEAL, Bariatric.NON_ILEAL),

@@ -27,7 +27,7 @@ from regimen.recommendation import (
     RemoveDraft,
 )
 from regimen.situation import Situation
-from regimen.treatment import daily_dose_ug, kinds
+from regimen.treatment import kinds
 
 ENDS = (OrderStatus.STOPPED, OrderStatus.ON_HOLD)
 
@@ -65,9 +65,7 @@ class Case:
 
 
 def case(facts: PatientFacts, s: Situation, protocol: Protocol) -> Case:
-    picked = [
-        o for o in facts.selected if not _other_indication(o, facts, protocol)
-    ]
+    picked = [o for o in facts.selected if not _other_indication(o, facts, protocol)]
     ordered = [o for o in picked if o.status not in (*ENDS, OrderStatus.COMPLETED)]
     cobalamins = [o for o in ordered if o.ingredient.is_cobalamin]
     return Case(
@@ -164,7 +162,7 @@ TEST_NAMES = {
 }
 
 
-def test_choice(
+def order_tests(
     c: Case, tests: tuple[Test, ...], *, label: str = "label-tests", **how: object
 ) -> tuple[Choice, ...]:
     """A suggestion that orders the tests not already requested; none if all are."""

@@ -1,8 +1,8 @@
 """Which regimen, or which choice of regimens, does the protocol offer this patient?
 
-Three independent choices compose it: product, loading, maintenance. Neurological involvement decides
-loading, the most frequent applicable interval decides maintenance. What the record cannot settle
-becomes several options with none recommended. `plan` shows the precedence, top to bottom.
+Three independent choices compose it: product, loading, maintenance. Neurological involvement
+decides loading, the most frequent applicable interval decides maintenance. What the record cannot
+settle becomes several options with none recommended. `plan` shows the precedence, top to bottom.
 """
 
 from __future__ import annotations
@@ -279,6 +279,10 @@ def _row(s: Situation) -> int:
         return 3
     if s.cancer:
         return 21 if s.leber else (19 if monthly is Answer.YES else 17)
+    return _bowel_row(s) or (27 if s.deficiency.dietary else 1)
+
+
+def _bowel_row(s: Situation) -> int | None:
     if s.ileum.over_threshold is Answer.YES:
         return 5
     if s.bariatric.kind is Bariatric.ILEAL:
@@ -291,7 +295,7 @@ def _row(s: Situation) -> int:
         return 10
     if s.bariatric.kind is Bariatric.NON_ILEAL:
         return 14
-    return 27 if s.deficiency.dietary else 1
+    return None
 
 
 def _neuro_row(s: Situation) -> int:
@@ -310,10 +314,12 @@ def _neuro_row(s: Situation) -> int:
 def _prophylaxis(s: Situation, protocol: Protocol) -> Plan | None:
     """E.2.6, rows 7, 8, 12: monthly, no loading."""
     policy = protocol.policy
-    if s.ileum.over_threshold is Answer.YES and (
-        s.crohns or policy.ileal_prophylaxis_any_cause
-    ):
-        row, card, schedule = (7 if s.crohns else 8), "regimen-ileal-proph", policy.prophylaxis_ileal
+    if s.ileum.over_threshold is Answer.YES and (s.crohns or policy.ileal_prophylaxis_any_cause):
+        row, card, schedule = (
+            (7 if s.crohns else 8),
+            "regimen-ileal-proph",
+            policy.prophylaxis_ileal,
+        )
         if s.bariatric.kind is Bariatric.ILEAL:
             schedule = policy.prophylaxis_bariatric
     elif s.bariatric.kind is Bariatric.ILEAL:
@@ -346,6 +352,8 @@ def cyanocobalamin_interval_plan(s: Situation, protocol: Protocol) -> Plan:
     ]
     if s.leber or s.leber_possible:
         options = [
-            o for o in options if o.regimen.phases[0].product.ingredient is Ingredient.HYDROXOCOBALAMIN
+            o
+            for o in options
+            if o.regimen.phases[0].product.ingredient is Ingredient.HYDROXOCOBALAMIN
         ]
     return Plan(row=4, card="regimen-cyano-interval", options=tuple(options), settled=False)

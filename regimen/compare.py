@@ -117,9 +117,7 @@ def _schedule(
     return _maintenance(order, line, said, regimen, s, facts, protocol)
 
 
-def _loading(
-    said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol
-) -> list[Deviation]:
+def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol) -> list[Deviation]:
     too_close = said.interval_days * 24 < protocol.thresholds.too_close_hours - 1
     phases = [p for p in regimen.phases if p.name == "loading"]
     if not phases:
@@ -166,8 +164,7 @@ def _duration(said: Schedule, target: Phase, protocol: Protocol) -> list[Deviati
         return [Deviation(Aspect.DURATION, protocol.say("no-end"), target.words)]
     by_count = said.count is None or said.count == wanted.count
     by_bounds = said.bounds is None or (
-        wanted.bounds is not None
-        and abs(said.bounds.days - wanted.bounds.days) <= DAY_TOLERANCE
+        wanted.bounds is not None and abs(said.bounds.days - wanted.bounds.days) <= DAY_TOLERANCE
     )
     if by_count and by_bounds:
         return []
@@ -221,7 +218,7 @@ def _loading_elsewhere(
 def _interval(
     order: Order, said: Schedule, target: Phase, s: Situation, protocol: Protocol
 ) -> list[Deviation]:
-    """S26: more frequent is fine down to 14 days. Less frequent than the protocol is a deviation."""
+    """S26: more frequent is fine down to 14 days. Less frequent is a deviation."""
     t = protocol.thresholds
     longest = said.longest_interval_days
     limit = longest_conforming_days(target, s, protocol)
@@ -309,5 +306,3 @@ def _route(order: Order, line: DoseLine, phase: Phase) -> list[Deviation]:
         return []
     said = words.ROUTE_WORDS.get(line.route, line.route.value)
     return [Deviation(Aspect.ROUTE, said, words.ROUTE_WORDS[phase.route])]
-
-

@@ -294,9 +294,9 @@ def _severe(facts: PatientFacts, pregnant: bool, protocol: Protocol) -> list[Lin
             lines.append(lab_line("lab-severe", latest, protocol))
     haemoglobin = newest(facts, Analyte.HAEMOGLOBIN, protocol)
     limit = t.haemoglobin_severe_pregnant_g_l if pregnant else t.haemoglobin_severe_g_l
-    if haemoglobin and within_days(haemoglobin.on, facts.as_of, t.lab_window_days):
-        if below(haemoglobin, limit):
-            lines.append(lab_line("lab-severe", haemoglobin, protocol))
+    recent = haemoglobin and within_days(haemoglobin.on, facts.as_of, t.lab_window_days)
+    if haemoglobin and recent and below(haemoglobin, limit):
+        lines.append(lab_line("lab-severe", haemoglobin, protocol))
     return lines
 
 
@@ -369,10 +369,8 @@ def _from_nitrous_oxide(
     facts: PatientFacts, neuro: Neurology, protocol: Protocol
 ) -> list[_Evidence]:
     """C.3.2: misuse with raised homocysteine or MMA, or with neurological signs."""
-    evidence = []
     misuse = _active(facts.found(Concept.NITROUS_OXIDE_MISUSE))
-    for f in misuse:
-        evidence.append(_Evidence(None, _line("nitrous-oxide", f, protocol)))
+    evidence = [_Evidence(None, _line("nitrous-oxide", f, protocol)) for f in misuse]
     markers = [_raised(facts, a, protocol) for a in (Analyte.HOMOCYSTEINE, Analyte.MMA)]
     shown = [m for m in markers if m is not None]
     if misuse and (shown or neuro.state is NeuroState.PRESENT):

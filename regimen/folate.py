@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from regimen import words
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, remove_choice, test_choice
+from regimen.case import Case, Result, card, order_tests, remove_choice
 from regimen.choose import plan
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
@@ -50,7 +50,7 @@ def folate(c: Case) -> Result:
             c,
             "folate-check",
             because=(*_ordered(c, order), *reasons),
-            choices=test_choice(c, (Test.SERUM_B12, Test.MMA)),
+            choices=order_tests(c, (Test.SERUM_B12, Test.MMA)),
             exclusive=False,
         )
     if level is Level.NONE and _is_high(c, order) and not _tested(c):
@@ -58,7 +58,7 @@ def folate(c: Case) -> Result:
             c,
             "folate-info",
             because=_ordered(c, order),
-            choices=test_choice(c, (Test.SERUM_B12,)),
+            choices=order_tests(c, (Test.SERUM_B12,)),
             exclusive=False,
         )
     return "nothing on record speaks for B12 deficiency"
@@ -162,9 +162,7 @@ def _confirmed(c: Case, order: Order) -> Result:
 
 def _in_session(c: Case, order: Order) -> Result:
     line = Line(c.protocol.say("b12-in-session"))
-    return card(
-        c, "folate-order", because=(*_ordered(c, order), line, *c.s.deficiency.because)
-    )
+    return card(c, "folate-order", because=(*_ordered(c, order), line, *c.s.deficiency.because))
 
 
 def _probable(c: Case, order: Order) -> Result:
@@ -174,7 +172,7 @@ def _probable(c: Case, order: Order) -> Result:
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
         unknown=(Line(c.protocol.say("not-confirmed-mma")),),
         remarks=_pregnancy_remark(c),
-        choices=(*_add_b12(c), *test_choice(c, (Test.MMA,)), *_remove(c, order)),
+        choices=(*_add_b12(c), *order_tests(c, (Test.MMA,)), *_remove(c, order)),
         exclusive=False,
     )
 

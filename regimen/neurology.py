@@ -1,6 +1,7 @@
 """Does the record show neurological involvement, and is it explained by something else?
 
-Never says that a finding is, or is not, due to B12: an explained finding is POSSIBLE, and asked about.
+Never says that a finding is, or is not, due to B12: an explained finding is POSSIBLE, and asked
+about.
 """
 
 from __future__ import annotations
@@ -72,13 +73,13 @@ def neurology(facts: PatientFacts, protocol: Protocol) -> Neurology:
         for f in findings
         if _is_certain(f, facts, protocol) and (f.domains - explained or not f.domains)
     ]
-    said = tuple([*specific, *findings])
+    said = (*specific, *findings)
     if certain or unexplained:
         return Neurology(
             state=NeuroState.PRESENT,
             domains=frozenset().union(*(f.domains - explained for f in [*certain, *unexplained])),
             specific=bool(certain),
-            findings=tuple([*certain, *unexplained]),
+            findings=(*certain, *unexplained),
             causes=causes,
             because=_lines(said, causes, explained, protocol),
         )

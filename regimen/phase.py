@@ -66,10 +66,8 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
     )
 
 
-def _ended_loading(
-    facts: PatientFacts, neuro: Neurology, protocol: Protocol
-) -> tuple[Order, ...]:
-    """Loading orders that ran to their end; with neurological signs also those stopped at plateau."""
+def _ended_loading(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -> tuple[Order, ...]:
+    """Loading orders that ran to their end; with neurological signs also those stopped."""
     with_stopped = neuro.state is NeuroState.PRESENT
     return tuple(
         o

@@ -32,6 +32,7 @@ from regimen.schedule import Duration, Schedule, Unit
 PROFILES = ("default", "uk-nice", "us")
 T = TypeVar("T")
 SUMMARY_LIMIT = 139
+ROWS = 28
 
 # A critical card of these topics can be reworded by a profile, never switched off or lowered.
 ALWAYS_ON = frozenset({Topic.DOSE, Topic.ALLERGY, Topic.LEBER, Topic.FOLATE})
@@ -58,7 +59,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Every number the rules compare with. Units are in the names; lab cut-offs by reported unit."""
+    """Every number the rules compare with. Units are in the names."""
 
     min_age_years: int
     b12_total_low_ng_l: Decimal
@@ -95,8 +96,6 @@ class Thresholds:
     referral_recent_days: int
     loading_below_days: Decimal
     too_close_hours: Decimal
-    alternate_days_min_hours: Decimal
-    alternate_days_max_hours: Decimal
     monthly_min_days: Decimal
     monthly_max_days: Decimal
     two_months_min_days: Decimal
@@ -176,6 +175,23 @@ class CardText:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the scenario table, as the decision table prints it.
+
+    `loading`, `maintenance`: entries of the policy, or schedules; several are a choice. `product`:
+    an entry of the policy, "" where nothing is given.
+    """
+
+    number: int
+    facts: str
+    loading: tuple[str, ...]
+    maintenance: tuple[str, ...]
+    product: str
+    card: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """One statement of the source protocol, with the source it was checked against."""
 
@@ -226,6 +242,7 @@ class Protocol:
     products: Mapping[str, Product]
     schedules: Mapping[str, NamedSchedule]
     cards: Mapping[str, CardText]
+    rows: tuple[Row, ...]
     phrases: Mapping[str, str]
     statements: Mapping[str, Statement]
     citations: Mapping[str, Citation]
@@ -247,6 +264,14 @@ class Protocol:
             schedule=named.schedule,
             words=named.words,
         )
+
+    def schedules_of(self, entries: tuple[str, ...]) -> tuple[NamedSchedule, ...]:
+        """The schedules that entries of a row stand for in this profile."""
+        named: list[str] = []
+        for entry in entries:
+            said = getattr(self.policy, entry, entry)
+            named.extend((said,) if isinstance(said, str) else said)
+        return tuple(self.schedules[key] for key in named)
 
     def review_overdue(self, today: date) -> bool:
         return today > self.knowledge.next_review
@@ -279,7 +304,11 @@ def overlay(base: dict[str, Any], changes: Mapping[str, Any], where: str) -> dic
     for key, value in changes.items():
         if key in ("decisions", "topics_off"):
             merged[key] = value
-        elif key not in base and where.split(".")[-1] not in ("schedules", "phrases", "cards"):
+        elif key not in base and where.rsplit(".", maxsplit=1)[-1] not in (
+            "schedules",
+            "phrases",
+            "cards",
+        ):
             raise ProtocolError(f"{where}.{key}: not in the default profile")
         elif isinstance(value, dict) and isinstance(base.get(key), dict):
             merged[key] = overlay(base[key], value, f"{where}.{key}")
@@ -298,6 +327,9 @@ def build_protocol(profile: str, data: Mapping[str, Any]) -> Protocol:
         products={k: _product(k, v) for k, v in _table(data, "products").items()},
         schedules={k: _schedule(k, v) for k, v in _table(data, "schedules").items()},
         cards={k: _card(k, v) for k, v in _table(data, "cards").items()},
+        rows=tuple(
+            _record(Row, r, f"rows[{i}]") for i, r in enumerate(data.get("rows", []), start=1)
+        ),
         phrases=dict(_table(data, "phrases")),
         statements={
             k: _record(Statement, {"id": k, **v}, f"statements.{k}")
@@ -367,7 +399,9 @@ def _value(value: Any, type_name: str, where: str) -> Any:
             return value
         case "date" if isinstance(value, date):
             return value
-        case "tuple[str, ...]" if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        case "tuple[str, ...]" if isinstance(value, list) and all(
+            isinstance(v, str) for v in value
+        ):
             return tuple(value)
     raise ProtocolError(f"{where}: not a {type_name}")
 
@@ -425,6 +459,19 @@ def _card(key: str, data: Mapping[str, Any]) -> CardText:
 
 def _check(protocol: Protocol) -> None:
     """Every reference points at something, and nothing is too long for a card."""
+    _check_policy(protocol)
+    for named in protocol.schedules.values():
+        _must_have(protocol.statements, named.statement, f"schedules.{named.key}.statement")
+    for key, statement in protocol.statements.items():
+        for citation in statement.citations:
+            _must_have(protocol.citations, citation, f"statements.{key}.citations")
+    for key, card in protocol.cards.items():
+        _check_card(protocol, key, card)
+    if protocol.profile != "default" and not protocol.decisions:
+        raise ProtocolError("decisions: a profile that differs says who decided and when")
+
+
+def _check_policy(protocol: Protocol) -> None:
     policy = protocol.policy
     schedules = (
         *policy.loading,
@@ -445,20 +492,11 @@ def _check(protocol: Protocol) -> None:
         _must_have(protocol.schedules, key, "policy: schedule")
     for key in (policy.product, policy.product_cancer, policy.product_leber):
         _must_have(protocol.products, key, "policy: product")
-    for named in protocol.schedules.values():
-        _must_have(protocol.statements, named.statement, f"schedules.{named.key}.statement")
-    for key, statement in protocol.statements.items():
-        for citation in statement.citations:
-            _must_have(protocol.citations, citation, f"statements.{key}.citations")
-    for key, card in protocol.cards.items():
-        _check_card(protocol, key, card)
     for topic in policy.topics_off:
         if topic in ALWAYS_ON:
             raise ProtocolError(f"policy.topics_off: {topic} cannot be switched off")
     if policy.route_for_malabsorption not in ("any", "lifelong-causes", "off"):
         raise ProtocolError("policy.route_for_malabsorption: not one of any, lifelong-causes, off")
-    if protocol.profile != "default" and not protocol.decisions:
-        raise ProtocolError("decisions: a profile that differs says who decided and when")
 
 
 def _check_card(protocol: Protocol, key: str, card: CardText) -> None:

@@ -1,7 +1,7 @@
 """What does the protocol advise for this patient and these selected orders?
 
-`recommend` is the whole of it. `evaluate` also says which rules were looked at, and why each fired or
-did not, so that an answer can be explained.
+`recommend` is the whole of it. `evaluate` also says which rules were looked at, and why each fired
+or did not, so that an answer can be explained.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from regimen import advice, safety
 from regimen.case import Case, Result, case
-from regimen.compare import Aspect
 from regimen.choose import plan
+from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
 from regimen.protocol import ALWAYS_ON, Protocol

@@ -9,6 +9,9 @@ from enum import StrEnum
 from regimen.facts import Ingredient, RecordRef, Route, Specialty, Test
 from regimen.schedule import Schedule
 
+# Marks the orders of a suggestion of ours, so that an accepted choice is not questioned again.
+OWN_GROUP = "urn:oid:2.25.147698014147394229799976552687274634453.1"
+
 
 class Topic(StrEnum):
     """The card topics of the service's contract."""
@@ -92,9 +95,9 @@ class Regimen:
 
 @dataclass(frozen=True, slots=True)
 class PrescribeRegimen:
-    """Replace `replaces` (a draft of this session) by the first phase; add the second as a new order.
+    """Replace `replaces`, a draft of this session, by the first phase; add the others as new.
 
-    `replaces` None: both are new. `skip_maintenance`: the session has that order already.
+    `replaces` None: all are new. `skip_maintenance`: the session has that order already.
     """
 
     regimen: Regimen

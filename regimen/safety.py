@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from regimen import words
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, remove_choice, test_choice
+from regimen.case import Case, Result, card, order_tests, remove_choice
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Allergen,
@@ -47,7 +47,6 @@ from regimen.treatment import (
     running_injections,
     stopped_in_session,
 )
-
 
 # --- what is wrong with one order, and its correction -----------------------------------------
 
@@ -102,12 +101,13 @@ def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Cho
     switch = leber_conflict(order, c.s, c.facts)
     product = c.protocol.products["hydroxocobalamin"] if switch else None
     high = dose_too_high(order, c.protocol) is not None
+    unsaid = order.dose_ug is None and not order.route.is_enteral
     usual = product or _usual_dose(order, c.protocol)
     enteral_switch = switch and order.route.is_enteral
     step = CorrectDraft(
         draft=order.record.reference,
         product=product,
-        dose=usual if high or switch else None,
+        dose=usual if high or switch or unsaid else None,
         route=Route.INTRAMUSCULAR if given_by_vein(order) or enteral_switch else None,
     )
     return (Choice(c.protocol.say(label, **values), (step,), recommended=True),)
@@ -233,9 +233,7 @@ def stop(c: Case) -> Result:
         order = (ended or limited)[0]
         unknown = (Line(c.protocol.say("cause-not-recorded")),)
         because = _ordered(order)
-        return card(
-            c, "stop-unknown", because=because, unknown=unknown, choices=_keep(c, order)
-        )
+        return card(c, "stop-unknown", because=because, unknown=unknown, choices=_keep(c, order))
     because = c.s.cause_lines
     if ended:
         stopped = [o for o in ended if o.status is OrderStatus.STOPPED]
@@ -280,8 +278,10 @@ def _is_time_limited(c: Case, order: Order) -> bool:
     months = c.protocol.thresholds.finite_maintenance_months
     if length is not None:
         return length < months * Decimal("30.4375")
-    return order.end is not None and order.start is not None and (
-        (order.end - order.start).days < months * Decimal("30.4375")
+    return (
+        order.end is not None
+        and order.start is not None
+        and ((order.end - order.start).days < months * Decimal("30.4375"))
     )
 
 
@@ -350,7 +350,7 @@ def potassium(c: Case) -> Result:
             lines.append(lab_line("lab", result, c.protocol))
     if not lines:
         return "potassium and haemoglobin of the last 30 days are not low, or absent"
-    choices = test_choice(
+    choices = order_tests(
         c,
         (Test.POTASSIUM,),
         urgent=True,
@@ -374,7 +374,7 @@ def pregnancy(c: Case) -> Result:
     if c.s.deficiency.level is Level.CONFIRMED:
         return "the deficiency is demonstrated"
     because = tuple(finding_line("pregnancy", f, c.protocol) for f in c.s.pregnancy)
-    choices = test_choice(c, (Test.ACTIVE_B12, Test.MMA))
+    choices = order_tests(c, (Test.ACTIVE_B12, Test.MMA))
     return card(
         c,
         "pregnancy",
@@ -396,9 +396,7 @@ def paediatric(c: Case) -> Result:
         because.append(Line(c.protocol.say("neonate")))
     elif c.facts.found(Concept.PREMATURE):
         because.append(Line(c.protocol.say("premature")))
-    return card(
-        c, "paediatric", because=tuple(because), age=c.protocol.thresholds.min_age_years
-    )
+    return card(c, "paediatric", because=tuple(because), age=c.protocol.thresholds.min_age_years)
 
 
 def _ordered(order: Order) -> tuple[Line, ...]:

@@ -219,8 +219,6 @@ def _lifelong(facts: PatientFacts) -> bool:
     )
 
 
-
-
 def _recurring_symptoms(
     facts: PatientFacts, phase: TreatmentPhase, protocol: Protocol
 ) -> tuple[Line, ...]:

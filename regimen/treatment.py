@@ -71,9 +71,7 @@ def running_injections(facts: PatientFacts) -> tuple[Order, ...]:
 
 def given(facts: PatientFacts) -> tuple[DoseGiven, ...]:
     """Dated B12 doses up to today, oldest first."""
-    doses = [
-        d for d in facts.doses if d.ingredient in COBALAMINS and d.on and d.on <= facts.as_of
-    ]
+    doses = [d for d in facts.doses if d.ingredient in COBALAMINS and d.on and d.on <= facts.as_of]
     return tuple(sorted(doses, key=lambda d: (d.on or date.min, d.record.reference)))
 
 
@@ -84,7 +82,7 @@ def injected(facts: PatientFacts) -> tuple[DoseGiven, ...]:
 
 
 def daily_dose_ug(order: Order) -> Decimal | None:
-    """Micrograms on a day of treatment; where no schedule is given, one dose. None: dose unknown."""
+    """Micrograms on a day of treatment; without a schedule, one dose. None: dose unknown."""
     if order.dose_ug is None:
         return None
     said = order.schedule

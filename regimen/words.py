@@ -53,7 +53,7 @@ def day(on: date | None) -> str:
 
 
 def since(on: date | None) -> str:
-    """" since 2026-05-01", or nothing."""
+    """ " since 2026-05-01", or nothing."""
     return f" since {on.isoformat()}" if on else ""
 
 

@@ -35,9 +35,7 @@ def answer(context: OrderSelectContext, request: HookRequest, services: Services
     return explained(context, request, services).answer
 
 
-def explained(
-    context: OrderSelectContext, request: HookRequest, services: Services
-) -> Explained:
+def explained(context: OrderSelectContext, request: HookRequest, services: Services) -> Explained:
     session = read_session(context.draft_orders, context.selections, context.patient_id)
     if not session.ours_selected:
         return Explained(Answer())

@@ -22,7 +22,7 @@ from fhir_mappers.elements import Json
 from fhir_mappers.medications import read_orders
 from fhir_mappers.validity import CannotBeValid
 from regimen.facts import Ingredient, Order, Route, Specialty, Test
-from regimen.recommendation import CorrectDraft, Phase, PhaseName, Product
+from regimen.recommendation import OWN_GROUP, CorrectDraft, Phase, PhaseName, Product
 from regimen.schedule import Duration, Schedule, Unit
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -182,7 +182,7 @@ def test_a_new_order_has_the_shape_of_the_contract(
         f"{which.product.dose_words} by intramuscular injection as often as it says"
     )
     assert order["groupIdentifier"] == {
-        "system": "urn:ietf:rfc:3986",
+        "system": OWN_GROUP,
         "value": f"urn:uuid:{CONTEXT.group_id}",
     }
 
@@ -211,11 +211,11 @@ def test_an_update_keeps_the_draft_and_changes_what_is_advised() -> None:
 
 
 def test_the_same_clinical_drug_is_moved_to_the_front_not_doubled() -> None:
-    codings = [{"system": "urn:local", "code": "9"}, {"system": RXNORM, "code": "317106"}]
+    own = {"system": RXNORM, "code": "317106", "display": "as the client calls it"}
+    codings = [{"system": "urn:local", "code": "9"}, own]
     sent = draft(medicationCodeableConcept={"coding": codings, "text": "Hydroxocobalamin 1 mg/mL"})
     order = orders.draft_medication_request(M2, draft=sent, context=CONTEXT)
-    found = order["medicationCodeableConcept"]["coding"]
-    assert [one["code"] for one in found] == ["317106", "9"]
+    assert order["medicationCodeableConcept"]["coding"] == [own, codings[0]]
 
 
 @pytest.mark.parametrize(
@@ -414,6 +414,18 @@ def test_a_correction_of_the_dose_changes_the_dose_only() -> None:
     concept = order["medicationCodeableConcept"]
     assert (concept["text"], concept["coding"][0]["code"]) == ("cyanocobalamin", "309594")
     assert "groupIdentifier" not in order
+
+
+def test_what_spoke_of_the_old_dose_goes_with_it() -> None:
+    most = {"value": 1000, "unit": "mg"}
+    line = dosage(maxDosePerAdministration=most, patientInstruction="1000 mg a month")
+    (corrected,) = correct(draft(dosageInstruction=[line]), dose=HYDROXO)["dosageInstruction"]
+    assert "1000 mg" not in json.dumps(corrected)
+    assert "maxDosePerAdministration" not in corrected
+    line["doseAndRate"] = [{"doseQuantity": {"value": 5, "unit": "mg"}}]
+    (same,) = correct(draft(dosageInstruction=[line]), product=CYANO)["dosageInstruction"]
+    assert same["patientInstruction"] == "1000 mg a month"
+    assert same["text"] == line["text"]
 
 
 def test_a_correction_of_the_route_changes_the_route_only() -> None:
