@@ -153,7 +153,13 @@ def detail(r: Recommendation, context: CardContext) -> str:
 def _section(title: str, lines: tuple[Line, ...]) -> str:
     if not lines:
         return ""
-    return "\n".join([f"**{title}**", "", *(f"- {escaped(line.text)}" for line in lines)])
+    return "\n".join([f"**{title}**", "", *(f"- {escaped(_sourced(line))}" for line in lines)])
+
+
+def _sourced(line: Line) -> str:
+    """The sentence, and what kind of record it rests on."""
+    kinds = dict.fromkeys(r.reference.partition("/")[0] for r in line.records)
+    return f"{line.text} ({', '.join(kinds)})" if kinds else line.text
 
 
 def _sources(r: Recommendation, protocol: Protocol) -> str:

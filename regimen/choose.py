@@ -109,9 +109,16 @@ def _when(s: Situation, protocol: Protocol, *, neuro: bool, monthly: bool) -> st
         parts.append(protocol.say("choose-neuro" if neuro else "choose-standard", words="").strip())
     if len(_monthly_axis(s)) > 1:
         threshold = words.number(protocol.thresholds.ileal_threshold_cm)
-        key = "choose-monthly" if monthly else "choose-other"
+        key = _monthly_condition(s) if monthly else "choose-other"
         parts.append(protocol.say(key, threshold=threshold))
     return "; ".join(p.rstrip(":") for p in parts)
+
+
+def _monthly_condition(s: Situation) -> str:
+    unspecified = s.bariatric.kind is Bariatric.UNSPECIFIED
+    if unspecified and s.ileum.over_threshold is Answer.UNKNOWN:
+        return "choose-monthly-both"
+    return "choose-monthly-bariatric" if unspecified else "choose-monthly-resection"
 
 
 def _alternatives(s: Situation, protocol: Protocol) -> list[Option]:

@@ -242,8 +242,9 @@ def _result_line(result: LabResult, said: Verdict, protocol: Protocol) -> Line:
         return lab_line("lab-low-flag" if said is not Verdict.NORMAL else "lab", result, protocol)
     if result.unit is None or result.unit not in UNITS.get(result.analyte, {}):
         return lab_line("lab-reference-low", result, protocol)
-    unit = UNITS[result.analyte][result.unit][0]
+    unit, factor = UNITS[result.analyte][result.unit]
     low, high = cut_offs(result.analyte, unit, protocol)
+    unit = result.unit if factor == 1 else unit
     key = {
         Verdict.LOW: "lab-low",
         Verdict.MAYBE_LOW: "lab-maybe-low",

@@ -467,6 +467,7 @@ def _check(protocol: Protocol) -> None:
             _must_have(protocol.citations, citation, f"statements.{key}.citations")
     for key, card in protocol.cards.items():
         _check_card(protocol, key, card)
+    _check_rows(protocol)
     if protocol.profile != "default" and not protocol.decisions:
         raise ProtocolError("decisions: a profile that differs says who decided and when")
 
@@ -497,6 +498,27 @@ def _check_policy(protocol: Protocol) -> None:
             raise ProtocolError(f"policy.topics_off: {topic} cannot be switched off")
     if policy.route_for_malabsorption not in ("any", "lifelong-causes", "off"):
         raise ProtocolError("policy.route_for_malabsorption: not one of any, lifelong-causes, off")
+
+
+def _check_rows(protocol: Protocol) -> None:
+    """All rows, each once and in order, and each pointing at something."""
+    if [row.number for row in protocol.rows] != list(range(1, ROWS + 1)):
+        raise ProtocolError(f"rows: not 1 to {ROWS}, each once and in order")
+    for row in protocol.rows:
+        where = f"rows[{row.number}]"
+        _must_have(protocol.cards, row.card, f"{where}.card")
+        if row.product:
+            key = getattr(protocol.policy, row.product, "")
+            _must_have(protocol.products, key, f"{where}.product")
+        elif row.loading or row.maintenance:
+            raise ProtocolError(f"{where}.product: missing")
+        for entry in (*row.loading, *row.maintenance):
+            try:
+                found = protocol.schedules_of((entry,))
+            except (KeyError, TypeError):
+                found = ()
+            if not found:
+                raise ProtocolError(f"{where}: {entry} is not a schedule")
 
 
 def _check_card(protocol: Protocol, key: str, card: CardText) -> None:
