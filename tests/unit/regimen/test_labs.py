@@ -1,0 +1,132 @@
+"""What one result says: cut-offs in the reported unit, comparators, flags, unknown units."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from regimen.facts import Analyte, Flag
+from regimen.labs import Verdict, below, raised, verdict
+from regimen.protocol import load_protocol
+from tests.unit.regimen.builders import lab
+
+PROTOCOL = load_protocol()
+LOW, MAYBE, MIDDLE, NORMAL = Verdict.LOW, Verdict.MAYBE_LOW, Verdict.INDETERMINATE, Verdict.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        ("179", "pg/mL", LOW),
+        ("179.9", "ng/L", LOW),
+        ("180", "pg/mL", MIDDLE),
+        ("350", "pg/mL", MIDDLE),
+        ("350.1", "pg/mL", NORMAL),
+        ("0.179", "ug/L", LOW),
+        ("0.18", "ng/mL", MIDDLE),
+        ("17.9", "ng/dL", LOW),
+        ("132.9", "pmol/L", LOW),  # 180.08 ng/L when converted: never convert first
+        ("133", "pmol/L", MIDDLE),
+        ("258", "pmol/L", MIDDLE),
+        ("259", "pmol/L", NORMAL),
+        ("0.1329", "nmol/L", LOW),
+        ("120", None, None),
+        ("120", "mmol/L", None),
+    ],
+)
+def test_a_total_b12_is_judged_in_its_own_unit(
+    value: str, unit: str | None, expected: Verdict | None
+) -> None:
+    assert verdict(lab(value=value, unit=unit), PROTOCOL) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("24.9", LOW), ("25", MIDDLE), ("70", MIDDLE), ("70.1", NORMAL)]
+)
+def test_active_b12_has_its_own_cut_offs(value: str, expected: Verdict) -> None:
+    assert verdict(lab(Analyte.B12_ACTIVE, value, "pmol/L"), PROTOCOL) is expected
+
+
+@pytest.mark.parametrize(
+    ("comparator", "value", "expected"),
+    [
+        ("<", "150", LOW),
+        ("<", "180", LOW),
+        ("<=", "180", MAYBE),
+        ("<", "200", MAYBE),
+        ("<", "350", MAYBE),
+        ("<", "400", None),
+        (">", "350", NORMAL),
+        (">", "2000", NORMAL),
+        (">=", "350", NORMAL),
+        (">", "200", None),
+    ],
+    ids=str,
+)
+def test_a_comparator_is_a_bound(comparator: str, value: str, expected: Verdict | None) -> None:
+    """D17"""
+    assert verdict(lab(value=value, comparator=comparator), PROTOCOL) is expected
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        (Flag.CRITICALLY_LOW, LOW),
+        (Flag.LOW, MAYBE),
+        (Flag.NORMAL, None),
+        (Flag.HIGH, NORMAL),
+        (None, None),
+    ],
+)
+def test_a_flag_counts_only_without_a_value(flag: Flag | None, expected: Verdict | None) -> None:
+    """D18"""
+    assert verdict(lab(value=None, unit=None, flag=flag), PROTOCOL) is expected
+    assert verdict(lab(value="190", flag=flag), PROTOCOL) is MIDDLE
+
+
+@pytest.mark.parametrize(("value", "expected"), [("140", MAYBE), ("150", None), ("160", None)])
+def test_in_an_unknown_unit_only_the_laboratory_s_own_limit_speaks(
+    value: str, expected: Verdict | None
+) -> None:
+    assert verdict(lab(value=value, unit=None, low="150"), PROTOCOL) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "comparator", "high", "expected"),
+    [
+        ("0.40", "umol/L", "=", None, False),
+        ("0.41", "umol/L", "=", None, True),
+        ("410", "nmol/L", "=", None, True),
+        ("0.35", "umol/L", "=", "0.30", True),
+        ("410", "nmol/L", "=", "500", False),
+        ("0.40", "umol/L", ">", None, True),
+        ("0.50", "umol/L", "<", None, False),
+        ("0.50", None, "=", None, False),
+    ],
+)
+def test_mma_is_raised_above_the_laboratory_s_limit_else_above_ours(
+    value: str, unit: str | None, comparator: str, high: str | None, expected: bool
+) -> None:
+    result = lab(Analyte.MMA, value, unit, comparator=comparator, high=high)
+    assert raised(result, Decimal("0.40")) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "comparator", "expected"),
+    [
+        ("79", "g/L", "=", True),
+        ("80", "g/L", "=", False),
+        ("7.9", "g/dL", "=", True),
+        ("8.0", "g/dL", "=", False),
+        ("80", "g/L", "<", True),
+        ("90", "g/L", "<", False),
+        ("60", "g/L", ">", False),
+        ("60", None, "=", False),
+    ],
+)
+def test_haemoglobin_below_80_is_severe_in_any_unit(
+    value: str, unit: str | None, comparator: str, expected: bool
+) -> None:
+    result = lab(Analyte.HAEMOGLOBIN, value, unit, comparator=comparator)
+    assert below(result, Decimal(80)) is expected
