@@ -45,6 +45,7 @@ from regimen.recommendation import (
     Line,
     OrderTests,
     Phase,
+    PhaseName,
     PrescribeRegimen,
     Recommendation,
     Refer,
@@ -163,7 +164,7 @@ def _sourced(line: Line) -> str:
 
 
 def _sources(r: Recommendation, protocol: Protocol) -> str:
-    """The statements, each with the sources it was compared with, and whether these were verified."""
+    """The statements, each with the sources it was compared with, verified or not."""
     if not r.statements:
         return ""
     lines = []
@@ -268,6 +269,8 @@ def _prescribe(step: PrescribeRegimen, context: CardContext, orders: OrderContex
     for index, phase in enumerate(_phases(step)):
         own = draft if index == 0 else None
         resource = draft_medication_request(phase, draft=own, context=orders, group=group)
+        if step.renews and own is None and phase.name is PhaseName.MAINTENANCE:
+            resource.setdefault("priorPrescription", {"reference": step.renews})
         verb = "Add" if own is None else "Change this order to"
         actions.append(
             Action(

@@ -5,7 +5,7 @@ Each function is one card: it answers with the card, or with why there is none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regimen import words
 from regimen.bowel import Bariatric
@@ -19,7 +19,7 @@ from regimen.choose import (
     plan,
     treatment_regimen,
 )
-from regimen.compare import Aspect, Comparison, compare
+from regimen.compare import Aspect, Comparison, Deviation, compare
 from regimen.deficiency import Level, kidney_impaired, lab_line
 from regimen.facts import (
     Activity,
@@ -48,7 +48,7 @@ from regimen.recommendation import (
     Regimen,
 )
 from regimen.safety import cobalamin_allergy
-from regimen.situation import finding_line
+from regimen.situation import DECIDING, finding_line
 from regimen.treatment import daily_dose_ug, is_running, running_injections
 
 # --- regimen ----------------------------------------------------------------------------------
@@ -100,17 +100,22 @@ class _Judgement:
 
 def _judge(c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]) -> _Judgement | None:
     """None: nothing to say about this order."""
+    if Aspect.PRODUCT in absorbed:  # the product is being changed: judge the rest as of the other
+        order = replace(order, ingredient=Ingredient.HYDROXOCOBALAMIN)
     judged = [
         compare(order, option, c.s, c.facts, c.protocol).without(absorbed)
         for option in offered.options
     ]
-    fitting = [j for j in judged if j.conforms]
+    # With neurological signs the cancer regimen is on offer, but not what the protocol suggests.
+    signs = c.s.neuro.state is NeuroState.PRESENT and not _is_our_own(order)
+    fitting = [j for j in judged if j.conforms and not (signs and j.option.alternative)]
     if fitting:
         asked = c.s.neuro.state is NeuroState.POSSIBLE and len(offered.main) > 1
         if not asked or any(j.option.neuro for j in fitting) or _is_our_own(order):
             return None
         return _Judgement(offered, fitting[0], warning=True)
-    closest = min(judged, key=lambda j: len(j.deviations))
+    mains = [j for j in judged if not j.option.alternative]
+    closest = min(mains if signs else judged, key=lambda j: len(j.deviations))
     if closest.undetailed and not closest.deviations and _already_running(c, order, offered):
         return None
     if c.s.phase.unread and {d.aspect for d in closest.deviations} == {Aspect.LOADING}:
@@ -161,13 +166,15 @@ def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendatio
     choices = _regimen_choices(c, order, judgement)
     key = judgement.plan.card
     text = c.protocol.cards[key]
-    summary = _deviation_summary(c, found) if len(judgement.plan.main) == 1 else None
+    named = _named(found)
+    summary = _deviation_summary(c, named) if len(judgement.plan.main) == 1 else None
+    told = words.brief(judgement.plan.options[0].regimen)
     return card(
         c,
         key,
         indicator=Indicator.WARNING if judgement.warning else Indicator.INFO,
-        summary=summary or text.summary,
-        because=(*_deviation_lines(c, found), *_because(c)),
+        summary=summary or text.summary.format(regimen=told),
+        because=(*_deviation_lines(c, named), *_because(c)),
         unknown=_unknown(c, judgement.plan),
         proposal=_proposal(choices),
         remarks=_remarks(c, order, judgement.plan),
@@ -176,21 +183,28 @@ def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendatio
     )
 
 
-def _deviation_summary(c: Case, found: Comparison) -> str | None:
-    if not found.deviations:
+def _named(found: Comparison) -> tuple[Deviation, ...]:
+    """A.4.1: an order without a schedule is completed, not criticised; but a dose that may be a
+    thousand times too low is always named."""
+    if not found.undetailed:
+        return found.deviations
+    return tuple(d for d in found.deviations if d.aspect is Aspect.DOSE and d.alarming)
+
+
+def _deviation_summary(c: Case, named: tuple[Deviation, ...]) -> str | None:
+    if not named:
         return None
-    worst = max(found.deviations, key=lambda d: (d.alarming, d.less))
+    worst = max(named, key=lambda d: (d.alarming, d.less))
     summary = c.protocol.cards["regimen-deviation"].summary
     ordered = f"dose {worst.ordered}" if worst.aspect is Aspect.DOSE else worst.ordered
     return summary.format(ordered=ordered, protocol=worst.protocol)
 
 
-def _deviation_lines(c: Case, found: Comparison) -> tuple[Line, ...]:
+def _deviation_lines(c: Case, named: tuple[Deviation, ...]) -> tuple[Line, ...]:
     lines = [
-        Line(c.protocol.say("deviation", ordered=d.ordered, protocol=d.protocol))
-        for d in found.deviations
+        Line(c.protocol.say("deviation", ordered=d.ordered, protocol=d.protocol)) for d in named
     ]
-    for d in found.deviations:
+    for d in named:
         if d.aspect is Aspect.DOSE:
             lines.append(_dose_line(c, d.ordered, alarming=d.alarming))
         if d.aspect is Aspect.LOADING and d.alarming:
@@ -224,6 +238,7 @@ def _regimen_choices(c: Case, order: Order, judgement: _Judgement) -> tuple[Choi
             told,
             replaces=order.record.reference,
             skip_maintenance=len(told.phases) > 1 and _maintenance_in_session(c, order),
+            renews=_running_maintenance(c, order),
         )
         label = _label(c, option, told)
         recommended = offered.settled and not option.alternative
@@ -235,6 +250,12 @@ def _label(c: Case, option: Option, told: Regimen) -> str:
     said = words.regimen(told)
     said = said[:1].upper() + said[1:]
     return f"{option.when}: {said}" if option.when else said
+
+
+def _running_maintenance(c: Case, order: Order) -> str | None:
+    """The running maintenance order that a new one takes the place of."""
+    running = (o.record.reference for o in c.s.phase.running_maintenance)
+    return next((ref for ref in running if ref != order.record.reference), None)
 
 
 def _maintenance_in_session(c: Case, order: Order) -> bool:
@@ -289,7 +310,7 @@ def _because(c: Case) -> tuple[Line, ...]:
     if s.neuro.because:
         lines.extend(s.neuro.because)
     elif s.neuro.state is NeuroState.NONE:
-        lines.append(Line(protocol.say("neuro-none")))
+        lines.extend(s.neuro.uncounted or (Line(protocol.say("neuro-none")),))
     if s.neuro.state is NeuroState.POSSIBLE:
         lines.append(Line(protocol.say("neuro-ask")))
     if new_on_maintenance(s, protocol):
@@ -343,14 +364,21 @@ def _remarks(c: Case, order: Order, offered: Plan) -> tuple[Line, ...]:
         lines.append(protocol.say("nitrous-stop"))
     lines.extend(_bowel_remarks(c, offered))
     if not offered.prophylaxis:
-        lines.extend((protocol.say("monitoring"), protocol.say("monitoring-neuro")))
+        lines.append(
+            protocol.say(
+                "monitoring",
+                months=protocol.policy.monitoring_months,
+                stable=protocol.policy.monitoring_stable_months,
+            )
+        )
+        lines.append(protocol.say("monitoring-neuro"))
     if s.phase.stage is Stage.LOADED:
         lines.append(protocol.say("individual"))
     if s.deficiency.dietary:
         lines.append(protocol.say("dietary"))
     if s.pregnant and s.deficiency.level is Level.CONFIRMED:
         lines.append(protocol.say("pregnancy-same"))
-    if s.leber or s.leber_possible:
+    if s.avoid_cyanocobalamin:
         lines.append(protocol.say("leber-product"))
     hydroxocobalamin = order.ingredient is Ingredient.HYDROXOCOBALAMIN
     if hydroxocobalamin and order.route is Route.SUBCUTANEOUS:
@@ -438,6 +466,8 @@ def referral(c: Case) -> Result:
 
 
 BLOODS = (Test.SERUM_B12, Test.FOLATE, Test.FBC)
+# A child, an operation or a course of injections on record: then this card is wrong.
+SPEAK_AGAINST_EVIDENCE = tuple(s for s in DECIDING if s is not Subject.ALLERGIES)
 
 
 def evidence(c: Case) -> Result:
@@ -481,6 +511,8 @@ def _no_evidence_card(c: Case) -> str:
         return "an inborn error of B12 metabolism is recorded"
     if c.s.deficiency.level not in (Level.NONE, Level.REFUTED):
         return "a deficiency is on record, or could not be looked for"
+    if c.facts.unread(*SPEAK_AGAINST_EVIDENCE):
+        return "what would make this card wrong could not be read"
     if plan(c.s, c.protocol) is not None:
         return "a row of the regimen table applies"
     if _at_risk(c) and c.s.neuro.state is not NeuroState.PRESENT:
@@ -616,7 +648,7 @@ def _is_usual_maintenance(c: Case, order: Order) -> bool:
 def _more_often(c: Case, order: Order, key: str) -> Choice:
     policy = c.protocol.policy
     product = c.protocol.products.get(order.ingredient.value, c.protocol.products[policy.product])
-    if c.s.leber or c.s.leber_possible:
+    if c.s.avoid_cyanocobalamin:
         product = c.protocol.products[policy.product_leber]
     told = Regimen((c.protocol.phase(PhaseName.MAINTENANCE, key, product),))
     said = words.regimen(told)

@@ -7,7 +7,8 @@ settle becomes several options with none recommended. `plan` shows the precedenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from regimen import words
 from regimen.bowel import Bariatric
@@ -16,6 +17,7 @@ from regimen.neurology import NeuroState
 from regimen.phase import Stage
 from regimen.protocol import Protocol
 from regimen.recommendation import Phase, PhaseName, Product, Regimen
+from regimen.schedule import Schedule
 from regimen.situation import Cause, Situation
 
 
@@ -62,6 +64,9 @@ def plan(s: Situation, protocol: Protocol) -> Plan | None:
 def _treatment(s: Situation, protocol: Protocol) -> Plan:
     options = _distinct([*_main_options(s, protocol), *_alternatives(s, protocol)])
     mains = [o for o in options if not o.alternative]
+    if len(mains) == 1:  # nothing is left to choose, so it has no condition either
+        options = tuple(o if o.alternative else replace(o, when="") for o in options)
+        mains = [o for o in options if not o.alternative]
     return Plan(
         row=_row(s),
         card=_card(s, mains, protocol),
@@ -123,19 +128,23 @@ def _monthly_condition(s: Situation) -> str:
 
 def _alternatives(s: Situation, protocol: Protocol) -> list[Option]:
     """E.3 rows 17-19: the other of the cancer regimen and the standard one, never recommended."""
-    if not (s.cancer and protocol.policy.cancer_regimen) or s.leber or s.leber_possible:
+    if not (s.cancer and protocol.policy.cancer_regimen) or s.avoid_cyanocobalamin:
         return []
     if s.neuro.state in (NeuroState.POSSIBLE, NeuroState.UNREAD):
         return []
-    monthly = s.monthly is Answer.YES
     if s.neuro.state is NeuroState.PRESENT:
-        other = cancer_regimen(s, protocol)
-        key = "label-cancer-option"
-    else:
+        when = protocol.say("label-cancer-option", words="").rstrip(": ")
+        return [Option(cancer_regimen(s, protocol), when=when, alternative=True)]
+    options = []
+    for monthly in _monthly_axis(s):
         other = treatment_regimen(s, protocol, neuro=False, monthly=monthly, cancer=False)
-        key = "label-no-cancer"
-    when = protocol.say(key, words="").rstrip(": ")
-    return [Option(other, when=when, alternative=True)]
+        conditions = [
+            protocol.say("label-no-cancer", words="").rstrip(": "),
+            _when(s, protocol, neuro=False, monthly=monthly),
+        ]
+        when = "; ".join(filter(None, conditions))
+        options.append(Option(other, when=when, alternative=True))
+    return options
 
 
 def _distinct(options: list[Option]) -> tuple[Option, ...]:
@@ -155,7 +164,7 @@ def treatment_regimen(
     policy = protocol.policy
     active = bool(s.cancer) and policy.cancer_regimen if cancer is None else cancer
     product = _product(s, protocol, cancer=active and not neuro)
-    blocked = bool(s.leber or s.leber_possible)
+    blocked = s.avoid_cyanocobalamin
     if neuro:
         loading = policy.loading_neuro
     elif active and not blocked:
@@ -193,7 +202,7 @@ def cancer_regimen(s: Situation, protocol: Protocol) -> Regimen:
 def _product(s: Situation, protocol: Protocol, *, cancer: bool) -> Product:
     """E.2.3: Leber optic neuropathy, certain or possible, rules cyanocobalamin out."""
     policy = protocol.policy
-    if s.leber or s.leber_possible:
+    if s.avoid_cyanocobalamin:
         return protocol.products[policy.product_leber]
     return protocol.products[policy.product_cancer if cancer else policy.product]
 
@@ -250,27 +259,60 @@ def _maintenance(
 
 
 def _card(s: Situation, mains: list[Option], protocol: Protocol) -> str:
-    """The entry of the card catalogue that says what this is about."""
-    if s.neuro.state is NeuroState.POSSIBLE and len(_neuro_axis(s)) > 1 and len(mains) > 1:
-        return "regimen-possible"
-    if s.neuro.state is NeuroState.UNREAD and len(mains) > 1:
-        return "regimen-neuro-unread"
-    if s.neuro.state is NeuroState.PRESENT and mains[0].regimen.loading:
-        return "regimen-nitrous" if _maintenance_optional(s, neuro=True) else "regimen-neuro"
+    """The entry of the card catalogue whose headline says this regimen."""
     if len(mains) > 1:
-        unspecified = s.bariatric.kind is Bariatric.UNSPECIFIED and not s.ileum.resected
-        return "regimen-bari-unspecified" if unspecified else "regimen-ileal-unknown"
-    maintenance = mains[0].regimen.maintenance
-    monthly = maintenance is not None and maintenance.schedule.longest_interval_days < 32
-    if mains[0].regimen.loading is None:
-        same_words = maintenance is not None and maintenance.key == protocol.policy.maintenance
-        return "regimen-maint" if same_words or not monthly else "regimen-maint-monthly"
-    if mains[0].regimen.loading.key in protocol.policy.loading_cancer:
+        return _choice_card(s)
+    regimen = mains[0].regimen
+    key = _regimen_card(s, regimen, protocol)
+    return key if _is_headline_of(key, regimen, protocol) else "regimen-other"
+
+
+def _choice_card(s: Situation) -> str:
+    """What the record does not settle: signs first, then the bowel."""
+    if s.neuro.state is NeuroState.POSSIBLE:
+        return "regimen-possible"
+    if s.neuro.state is NeuroState.UNREAD:
+        return "regimen-neuro-unread"
+    unspecified = s.bariatric.kind is Bariatric.UNSPECIFIED and not s.ileum.resected
+    return "regimen-bari-unspecified" if unspecified else "regimen-ileal-unknown"
+
+
+def _regimen_card(s: Situation, regimen: Regimen, protocol: Protocol) -> str:
+    neuro = s.neuro.state is NeuroState.PRESENT
+    if neuro and regimen.loading is not None:
+        return "regimen-nitrous" if regimen.maintenance is None else "regimen-neuro"
+    monthly = regimen.maintenance is not None and _is_monthly(regimen.maintenance.schedule)
+    if regimen.loading is None:
+        usual = protocol.policy.maintenance
+        standard = regimen.maintenance is not None and regimen.maintenance.key == usual
+        return "regimen-maint-monthly" if monthly and not standard else "regimen-maint"
+    if regimen.loading.key in protocol.policy.loading_cancer:
         return "regimen-cancer"
-    if s.monthly is Answer.YES and monthly:
-        ileal = s.ileum.over_threshold is Answer.YES
-        return "regimen-ileal" if ileal else "regimen-bari"
+    if monthly and s.ileum.over_threshold is Answer.YES:
+        return "regimen-ileal"
+    if monthly and s.bariatric.kind is Bariatric.ILEAL:
+        return "regimen-bari"
     return "regimen-standard"
+
+
+def _is_monthly(schedule: Schedule) -> bool:
+    return schedule.longest_interval_days < Decimal(32)
+
+
+def _is_headline_of(key: str, regimen: Regimen, protocol: Protocol) -> bool:
+    """Does the headline name another product, or another interval, than is proposed?"""
+    text = protocol.cards[key].summary.lower()
+    product = regimen.phases[0].product.name
+    named = [p.name for p in protocol.products.values() if p.name in text]
+    if named and product not in named:
+        return False
+    maintenance = regimen.maintenance
+    if maintenance is None:
+        return True
+    says_monthly = "every month" in text or "monthly" in text
+    if says_monthly:
+        return _is_monthly(maintenance.schedule)
+    return "2-3 months" not in text or maintenance.schedule.period_max == 3
 
 
 def _row(s: Situation) -> int:
@@ -306,12 +348,13 @@ def _bowel_row(s: Situation) -> int | None:
 
 
 def _neuro_row(s: Situation) -> int:
+    """Rows 6 and 13 are rows 5 and 11 with signs; the other bowel rows hold for both."""
     if s.cancer:
         return 18
-    if s.ileum.over_threshold is Answer.YES:
-        return 6
-    if s.bariatric.kind is Bariatric.ILEAL:
-        return 13
+    with_signs = {5: 6, 11: 13}
+    row = _bowel_row(s)
+    if row is not None:
+        return with_signs.get(row, row)
     return 26 if s.deficiency.nitrous_oxide else 2
 
 
@@ -357,7 +400,7 @@ def cyanocobalamin_interval_plan(s: Situation, protocol: Protocol) -> Plan:
             ("hydroxocobalamin", policy.maintenance_hydroxocobalamin),
         )
     ]
-    if s.leber or s.leber_possible:
+    if s.avoid_cyanocobalamin:
         options = [
             o
             for o in options

@@ -12,7 +12,15 @@ from enum import StrEnum
 
 from regimen import words
 from regimen.choose import Option
-from regimen.facts import DoseLine, Ingredient, Order, OrderKind, PatientFacts, Route
+from regimen.facts import (
+    DoseLine,
+    Ingredient,
+    Order,
+    OrderKind,
+    PatientFacts,
+    Route,
+    Subject,
+)
 from regimen.neurology import NeuroState
 from regimen.phase import Stage
 from regimen.protocol import Protocol, Thresholds
@@ -20,9 +28,6 @@ from regimen.recommendation import Phase, Regimen
 from regimen.schedule import Schedule
 from regimen.situation import Situation
 from regimen.treatment import is_parenteral_b12, kind_of, kinds
-
-DAY_TOLERANCE = Decimal(1)
-LOADING_TOLERANCE = Decimal("0.09")  # of an interval: 48 h is 44-52 h, a week is 6.4-7.6 days
 
 
 class Aspect(StrEnum):
@@ -74,7 +79,7 @@ def compare(
         phase = _phase_for(kind, option.regimen)
         for deviation in (
             *_schedule(order, line, kind, option.regimen, s, facts, protocol),
-            *_product(order, line, kind, phase, s, protocol),
+            *_product(order, kind, phase, s, facts, protocol),
             *_dose(line, protocol),
             *_route(order, line, phase),
         ):
@@ -131,25 +136,27 @@ def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol)
                 alarming=too_close,
             )
         ]
-    target = next((p for p in phases if _same_rhythm(said, p.schedule)), phases[0])
-    if not _same_rhythm(said, target.schedule):
+    target = next((p for p in phases if _same_rhythm(said, p.schedule, protocol)), phases[0])
+    if not _same_rhythm(said, target.schedule, protocol):
         return [
             Deviation(
                 Aspect.INTERVAL,
                 words.schedule(said),
                 target.words,
-                less=said.interval_days > target.schedule.interval_days,
+                less=said.interval_days > target.schedule.interval_days
+                or (target.schedule.open_ended and not said.open_ended),
                 alarming=too_close,
             )
         ]
     return _duration(said, target, protocol)
 
 
-def _same_rhythm(said: Schedule, target: Schedule) -> bool:
+def _same_rhythm(said: Schedule, target: Schedule, protocol: Protocol) -> bool:
     wanted = target.interval_days
+    tolerance = wanted * protocol.thresholds.interval_tolerance
     return (
-        abs(said.interval_days - wanted) <= wanted * LOADING_TOLERANCE
-        and abs(said.longest_interval_days - wanted) <= wanted * LOADING_TOLERANCE
+        abs(said.interval_days - wanted) <= tolerance
+        and abs(said.longest_interval_days - wanted) <= tolerance
     )
 
 
@@ -164,7 +171,8 @@ def _duration(said: Schedule, target: Phase, protocol: Protocol) -> list[Deviati
         return [Deviation(Aspect.DURATION, protocol.say("no-end"), target.words)]
     by_count = said.count is None or said.count == wanted.count
     by_bounds = said.bounds is None or (
-        wanted.bounds is not None and abs(said.bounds.days - wanted.bounds.days) <= DAY_TOLERANCE
+        wanted.bounds is not None
+        and abs(said.bounds.days - wanted.bounds.days) <= protocol.thresholds.bounds_tolerance_days
     )
     if by_count and by_bounds:
         return []
@@ -223,20 +231,14 @@ def _interval(
     longest = said.longest_interval_days
     limit = longest_conforming_days(target, s, protocol)
     cyano = order.ingredient is Ingredient.CYANOCOBALAMIN
-    if cyano:
-        limit = min(limit, t.monthly_max_days)
-    if longest <= limit:
+    too_rare = cyano and longest >= t.cyanocobalamin_max_interval_days
+    if longest <= limit and not too_rare:
         return []
-    return [
-        Deviation(
-            Aspect.INTERVAL,
-            words.schedule(said),
-            target.words,
-            less=True,
-            alarming=longest > t.three_months_max_days
-            or (cyano and longest >= t.cyanocobalamin_max_interval_days),
-        )
-    ]
+    ordered, wanted = words.schedule(said), target.words
+    if too_rare:  # the interval is wrong for this product
+        ordered, wanted = f"cyanocobalamin {ordered}", f"{target.product.name} {wanted}"
+    alarming = too_rare or longest > t.three_months_max_days
+    return [Deviation(Aspect.INTERVAL, ordered, wanted, less=True, alarming=alarming)]
 
 
 def longest_conforming_days(target: Phase, s: Situation, protocol: Protocol) -> Decimal:
@@ -265,7 +267,12 @@ def _window_end(days: Decimal, t: Thresholds) -> Decimal:
 
 
 def _product(
-    order: Order, line: DoseLine, kind: OrderKind, phase: Phase, s: Situation, protocol: Protocol
+    order: Order,
+    kind: OrderKind,
+    phase: Phase,
+    s: Situation,
+    facts: PatientFacts,
+    protocol: Protocol,
 ) -> list[Deviation]:
     """E.2.10: the other cobalamin is a deviation only before loading; monthly cyanocobalamin is
     maintenance like any other."""
@@ -277,6 +284,13 @@ def _product(
     if usual_pair and kind is OrderKind.MAINTENANCE:
         return []
     if usual_pair and s.phase.stage is not Stage.NOT_LOADED:
+        return []
+    # In the cancer row either product conforms, as long as the regimen is one of those offered.
+    if usual_pair and s.cancer and protocol.policy.cancer_regimen and not s.avoid_cyanocobalamin:
+        return []
+    # Leber optic neuropathy may be in the part that was not read: hydroxocobalamin is then fine.
+    unread = facts.unread(Subject.CONDITIONS)
+    if unread and order.ingredient is Ingredient.HYDROXOCOBALAMIN:
         return []
     return [Deviation(Aspect.PRODUCT, order.ingredient.value, phase.product.name)]
 

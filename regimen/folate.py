@@ -17,6 +17,7 @@ from regimen.facts import (
     Ingredient,
     Order,
     OrderStatus,
+    Subject,
     Test,
 )
 from regimen.labs import in_unit, newest
@@ -24,7 +25,16 @@ from regimen.neurology import NeuroState
 from regimen.recommendation import Choice, Line, PrescribeRegimen, Regimen
 from regimen.safety import cobalamin_allergy
 from regimen.situation import Cause
-from regimen.treatment import daily_dose_ug, given, is_running, stopped_in_session
+from regimen.treatment import (
+    daily_dose_ug,
+    given,
+    is_b12_treatment,
+    is_running,
+    stopped_in_session,
+)
+
+# B12 already given or ordered, a pregnancy: what was not read may hold them, so not critical.
+EXCUSES = (Subject.CONDITIONS, Subject.ORDERS, Subject.ADMINISTRATIONS)
 
 
 def folate(c: Case) -> Result:
@@ -96,15 +106,9 @@ def _counts_as_started(c: Case, order: Order) -> bool:
 
 def _b12_in_session(c: Case) -> bool:
     return any(
-        not o.combination and o.status is not OrderStatus.COMPLETED and _is_treatment(c, o)
+        o.status is not OrderStatus.COMPLETED and is_b12_treatment(o, c.protocol)
         for o in c.session_b12
     )
-
-
-def _is_treatment(c: Case, order: Order) -> bool:
-    daily = daily_dose_ug(order)
-    enough = daily is None or daily >= c.protocol.thresholds.oral_standard_ug_per_day
-    return not order.route.is_enteral or enough
 
 
 def _is_exception(c: Case) -> bool:
@@ -152,9 +156,9 @@ def _ordered(c: Case, order: Order) -> tuple[Line, ...]:
 def _confirmed(c: Case, order: Order) -> Result:
     return card(
         c,
-        "folate-critical",
+        "folate-probable" if c.facts.unread(*EXCUSES) else "folate-critical",
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
-        remarks=_pregnancy_remark(c),
+        remarks=(*_pregnancy_remark(c), *_age_remark(c)),
         choices=(*_add_b12(c), *_remove(c, order)),
         exclusive=False,
     )
@@ -171,7 +175,7 @@ def _probable(c: Case, order: Order) -> Result:
         "folate-probable",
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
         unknown=(Line(c.protocol.say("not-confirmed-mma")),),
-        remarks=_pregnancy_remark(c),
+        remarks=(*_pregnancy_remark(c), *_age_remark(c)),
         choices=(*_add_b12(c), *order_tests(c, (Test.MMA,)), *_remove(c, order)),
         exclusive=False,
     )
@@ -180,7 +184,7 @@ def _probable(c: Case, order: Order) -> Result:
 def _add_b12(c: Case) -> tuple[Choice, ...]:
     """The first phase of the regimen as a new order; what follows it is said in words."""
     offered = plan(c.s, c.protocol)
-    if offered is None or cobalamin_allergy(c.facts):
+    if offered is None or c.s.under_age or cobalamin_allergy(c.facts):
         return ()
     first: dict[Regimen, None] = {}
     for option in offered.main:
@@ -196,9 +200,17 @@ def _add_b12(c: Case) -> tuple[Choice, ...]:
 
 
 def _remove(c: Case, order: Order) -> tuple[Choice, ...]:
-    if c.s.pregnant:
+    """Not in pregnancy, nor where a pregnancy could not be looked for."""
+    if c.s.pregnant or c.facts.unread(Subject.CONDITIONS, Subject.OBSERVATIONS):
         return ()
     return (remove_choice(c, order, "label-remove-folic-acid"),)
+
+
+def _age_remark(c: Case) -> tuple[Line, ...]:
+    if not c.s.under_age:
+        return ()
+    age = c.protocol.thresholds.min_age_years
+    return (Line(c.protocol.cards["paediatric"].proposal.format(age=age)),)
 
 
 def _pregnancy_remark(c: Case) -> tuple[Line, ...]:

@@ -41,6 +41,7 @@ class Neurology:
     findings: tuple[Finding, ...] = ()
     causes: tuple[Finding, ...] = ()
     because: tuple[Line, ...] = ()
+    uncounted: tuple[Line, ...] = ()  # manifestation codes without a recorded deficiency
 
     @property
     def needs_referral(self) -> bool:
@@ -59,13 +60,14 @@ class Neurology:
 
 def neurology(facts: PatientFacts, protocol: Protocol) -> Neurology:
     """Section D: N1 alone is PRESENT; N2 is, unless its whole domain has another recorded cause."""
-    specific = _counting(facts.found(Concept.NEURO_SPECIFIC), facts, protocol)
-    findings = [
-        f
-        for f in _counting(facts.found(Concept.NEURO_FINDING), facts, protocol)
-        if not f.needs_cause or _has_deficiency_diagnosis(facts)
-    ]
-    causes = _counting(facts.found(Concept.NEURO_OTHER_CAUSE), facts, protocol)
+    specific = _counting(facts.found(Concept.NEURO_SPECIFIC))
+    recorded = _counting(facts.found(Concept.NEURO_FINDING))
+    diagnosed = _has_deficiency_diagnosis(facts)
+    findings = [f for f in recorded if diagnosed or not f.needs_cause]
+    uncounted = tuple(
+        _line("neuro-needs-cause", f, protocol) for f in recorded if f not in findings
+    )
+    causes = _counting(facts.found(Concept.NEURO_OTHER_CAUSE))
     explained = _explained_domains(facts, causes)
     certain = [f for f in specific if _is_certain(f, facts, protocol)]
     unexplained = [
@@ -92,12 +94,10 @@ def neurology(facts: PatientFacts, protocol: Protocol) -> Neurology:
         )
     if facts.unread(Subject.CONDITIONS):
         return Neurology(NeuroState.UNREAD)
-    return Neurology(NeuroState.NONE)
+    return Neurology(NeuroState.NONE, uncounted=uncounted)
 
 
-def _counting(
-    findings: Iterable[Finding], facts: PatientFacts, protocol: Protocol
-) -> tuple[Finding, ...]:
+def _counting(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """D.1: active, recurring or relapsed; where the status is not stated, anything not ended."""
     return tuple(f for f in findings if f.activity in (Activity.ACTIVE, Activity.NOT_STATED))
 

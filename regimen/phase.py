@@ -19,6 +19,7 @@ from regimen.treatment import (
     is_parenteral_b12,
     kinds,
     running_injections,
+    stopped_in_session,
 )
 
 
@@ -41,8 +42,12 @@ class TreatmentPhase:
 
 def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -> TreatmentPhase:
     """A.3 PHASE, with E.2.14: neurological signs need the loading order to have ended."""
-    running = running_injections(facts)
-    loading = tuple(o for o in running if OrderKind.LOADING in kinds(o, protocol))
+    running, gone = running_injections(facts), stopped_in_session(facts)
+    loading = tuple(
+        o
+        for o in running
+        if OrderKind.LOADING in kinds(o, protocol) and o.record.reference not in gone
+    )
     maintenance = tuple(o for o in running if OrderKind.MAINTENANCE in kinds(o, protocol))
     ended = _ended_loading(facts, neuro, protocol)
     doses = injected(facts)
@@ -69,13 +74,18 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
 def _ended_loading(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -> tuple[Order, ...]:
     """Loading orders that ran to their end; with neurological signs also those stopped."""
     with_stopped = neuro.state is NeuroState.PRESENT
+    gone = stopped_in_session(facts)
     return tuple(
         o
         for o in facts.orders
         if is_parenteral_b12(o)
         and OrderKind.LOADING in kinds(o, protocol)
-        and (has_run_out(o, facts) or (with_stopped and o.status is OrderStatus.STOPPED))
+        and (has_run_out(o, facts) or (with_stopped and _is_stopped(o, gone)))
     )
+
+
+def _is_stopped(order: Order, gone: frozenset[str]) -> bool:
+    return order.status is OrderStatus.STOPPED or order.record.reference in gone
 
 
 def _loading_doses(doses: tuple[DoseGiven, ...], protocol: Protocol) -> tuple[DoseGiven, ...]:

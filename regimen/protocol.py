@@ -96,6 +96,8 @@ class Thresholds:
     referral_recent_days: int
     loading_below_days: Decimal
     too_close_hours: Decimal
+    interval_tolerance: Decimal
+    bounds_tolerance_days: Decimal
     monthly_min_days: Decimal
     monthly_max_days: Decimal
     two_months_min_days: Decimal

@@ -98,11 +98,13 @@ class PrescribeRegimen:
     """Replace `replaces`, a draft of this session, by the first phase; add the others as new.
 
     `replaces` None: all are new. `skip_maintenance`: the session has that order already.
+    `renews`: the running order of the record that the maintenance takes the place of.
     """
 
     regimen: Regimen
     replaces: str | None
     skip_maintenance: bool = False
+    renews: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

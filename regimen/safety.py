@@ -12,13 +12,13 @@ from decimal import Decimal
 from regimen import words
 from regimen.calendar import within_days
 from regimen.case import Case, Result, card, order_tests, remove_choice
+from regimen.choose import plan
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Allergen,
     Allergy,
     Analyte,
     Concept,
-    Finding,
     Ingredient,
     Order,
     OrderKind,
@@ -36,12 +36,14 @@ from regimen.recommendation import (
     Indicator,
     KeepOrder,
     Line,
+    PrescribeRegimen,
     Product,
     Recommendation,
 )
 from regimen.situation import Cause, Situation, finding_line
 from regimen.treatment import (
     daily_dose_ug,
+    is_b12_treatment,
     is_parenteral_b12,
     is_running,
     running_injections,
@@ -75,9 +77,8 @@ def given_by_vein(order: Order) -> bool:
     return any(line.route is Route.INTRAVENOUS for line in order.lines)
 
 
-def leber_conflict(order: Order, s: Situation, facts: PatientFacts) -> bool:
-    cyanocobalamin = order.ingredient is Ingredient.CYANOCOBALAMIN
-    return cyanocobalamin and bool(s.leber or s.leber_possible or _family_leber(facts))
+def leber_conflict(order: Order, s: Situation) -> bool:
+    return order.ingredient is Ingredient.CYANOCOBALAMIN and s.avoid_cyanocobalamin
 
 
 def cobalamin_allergy(facts: PatientFacts) -> tuple[Allergy, ...]:
@@ -89,28 +90,41 @@ def cobalamin_allergy(facts: PatientFacts) -> tuple[Allergy, ...]:
     )
 
 
-def _family_leber(facts: PatientFacts) -> tuple[Finding, ...]:
-    return tuple(f for f in facts.family if f.concept is Concept.LEBER)
-
-
 def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Choice, ...]:
     """One suggestion that puts right all that is dangerous in this order at once, so that no
     suggestion of one card contains what another forbids. None with a cobalamin allergy."""
     if cobalamin_allergy(c.facts):
         return ()
-    switch = leber_conflict(order, c.s, c.facts)
+    switch = leber_conflict(order, c.s)
     product = c.protocol.products["hydroxocobalamin"] if switch else None
     high = dose_too_high(order, c.protocol) is not None
     unsaid = order.dose_ug is None and not order.route.is_enteral
     usual = product or _usual_dose(order, c.protocol)
-    enteral_switch = switch and order.route.is_enteral
+    if switch and order.route.is_enteral:
+        return _switch_to_injection(c, order)
     step = CorrectDraft(
         draft=order.record.reference,
         product=product,
         dose=usual if high or switch or unsaid else None,
-        route=Route.INTRAMUSCULAR if given_by_vein(order) or enteral_switch else None,
+        route=Route.INTRAMUSCULAR if given_by_vein(order) else None,
     )
-    return (Choice(c.protocol.say(label, **values), (step,), recommended=True),)
+    return (Choice(c.protocol.say(label, **values), (step,), recommended=c.s.complete_record),)
+
+
+def _switch_to_injection(c: Case, order: Order) -> tuple[Choice, ...]:
+    """From tablets or spray to the injection its schedule changes too: the protocol's regimen, or
+    where it has none, no order."""
+    offered = plan(c.s, c.protocol)
+    if offered is None or c.s.under_age:
+        return (remove_choice(c, order),)
+    return tuple(
+        Choice(
+            c.protocol.say("label-product-regimen", words=words.regimen(option.regimen)),
+            (PrescribeRegimen(option.regimen, replaces=order.record.reference),),
+            recommended=offered.settled,
+        )
+        for option in offered.main
+    )
 
 
 def _usual_dose(order: Order, protocol: Protocol) -> Product:
@@ -204,7 +218,7 @@ def leber(c: Case) -> Result:
         lines = tuple(finding_line("leber", f, c.protocol) for f in c.s.leber)
         return card(c, "leber", because=lines, choices=_switch(c, orders[0]))
     doubtful = [finding_line("leber", f, c.protocol) for f in c.s.leber_possible]
-    family = [finding_line("leber-family", f, c.protocol) for f in _family_leber(c.facts)]
+    family = [finding_line("leber-family", f, c.protocol) for f in c.s.leber_family]
     if doubtful or family:
         lines = tuple(doubtful + family)
         return card(c, "leber-warning", because=lines, choices=_switch(c, orders[0]))
@@ -225,6 +239,9 @@ def stop(c: Case) -> Result:
         return "no B12 order is stopped, held or time-limited without a replacement"
     if c.facts.found(Concept.END_OF_LIFE):
         return "end-of-life care is recorded"
+    if cobalamin_allergy(c.facts):
+        lines = _allergy_lines(c, cobalamin_allergy(c.facts))
+        return card(c, "stop-allergy", because=(*lines, *c.s.cause_lines))
     if c.s.cause is Cause.REVERSIBLE:
         return "the recorded cause is reversible"
     if c.s.cause is Cause.UNKNOWN:
@@ -245,27 +262,34 @@ def stop(c: Case) -> Result:
 
 
 def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
-    if cobalamin_allergy(c.facts):
+    """Take the stop back; not an order that another check forbids or corrects."""
+    if _is_unsafe(c, order):
         return ()
     if order.status in (OrderStatus.STOPPED, OrderStatus.ON_HOLD):
         label = c.protocol.say("label-keep")
     else:
         open_ended = replace(order.schedule, count=None, bounds=None) if order.schedule else None
         label = c.protocol.say("label-no-end", words=words.schedule(open_ended))
-    return (Choice(label, (KeepOrder(order.record.reference),), recommended=True),)
+    step = KeepOrder(order.record.reference)
+    return (Choice(label, (step,), recommended=c.s.complete_record),)
+
+
+def _is_unsafe(c: Case, order: Order) -> bool:
+    low = order.dose_ug is not None and order.dose_ug < c.protocol.thresholds.dose_low_ug
+    high = dose_too_high(order, c.protocol) is not None
+    conflict = leber_conflict(order, c.s) or bool(cobalamin_allergy(c.facts))
+    return conflict or given_by_vein(order) or high or (low and order.route.is_parenteral)
 
 
 def _is_clean_up(c: Case, order: Order) -> bool:
-    """Other B12 goes on: ordered in this session, or running in the record."""
-    if any(o.record.reference != order.record.reference for o in c.session_b12):
-        return True
-    gone = stopped_in_session(c.facts)
+    """Other B12 treatment goes on: ordered in this session, or running in the record."""
+    gone = stopped_in_session(c.facts) | {order.record.reference}
+    running = (o for o in c.facts.orders if is_running(o, c.facts))
     return any(
-        o.ingredient.is_cobalamin
-        and not o.combination
-        and is_running(o, c.facts)
+        is_b12_treatment(o, c.protocol)
         and o.record.reference not in gone
-        for o in c.facts.orders
+        and OrderKind.ONCE not in c.kinds(o)
+        for o in (*c.session_b12, *running)
     )
 
 

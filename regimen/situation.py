@@ -58,6 +58,7 @@ class Situation:
     crohns: tuple[Finding, ...]
     leber: tuple[Finding, ...]
     leber_possible: tuple[Finding, ...]
+    leber_family: tuple[Finding, ...]
     pregnancy: tuple[Finding, ...]
     inborn: tuple[Finding, ...]
     malabsorption: tuple[Line, ...]
@@ -72,6 +73,11 @@ class Situation:
     @property
     def pregnant(self) -> bool:
         return bool(self.pregnancy)
+
+    @property
+    def avoid_cyanocobalamin(self) -> bool:
+        """F.10: Leber optic neuropathy in the patient, certain or possible, or in the family."""
+        return bool(self.leber or self.leber_possible or self.leber_family)
 
     @property
     def monthly(self) -> Answer:
@@ -104,6 +110,7 @@ def situation(facts: PatientFacts, protocol: Protocol) -> Situation:
         ),
         leber=_inherited(facts.found(Concept.LEBER)),
         leber_possible=facts.found(Concept.LEBER_POSSIBLE) + _doubtful(facts.found(Concept.LEBER)),
+        leber_family=tuple(f for f in facts.family if f.concept is Concept.LEBER),
         pregnancy=pregnancy,
         inborn=_certain(facts.found(Concept.INBORN_COBALAMIN_ERROR), *Activity),
         malabsorption=_malabsorption(facts, gut, surgery, irreversible, protocol),

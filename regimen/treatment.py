@@ -91,6 +91,15 @@ def daily_dose_ug(order: Order) -> Decimal | None:
     return order.dose_ug / said.interval_days
 
 
+def is_b12_treatment(order: Order, protocol: Protocol) -> bool:
+    """An injection, or by mouth at least 1000 microgram a day; not one of many ingredients."""
+    if order.ingredient not in COBALAMINS or order.combination or order.antidote:
+        return False
+    daily = daily_dose_ug(order)
+    enough = daily is None or daily >= protocol.thresholds.oral_standard_ug_per_day
+    return not order.route.is_enteral or enough
+
+
 def treated_before(facts: PatientFacts, sample: date, protocol: Protocol) -> bool:
     """C.2 "on supplementation": was B12 being taken when this sample was drawn?"""
     earliest = months_before(sample, protocol.thresholds.treatment_before_sample_months)

@@ -120,6 +120,12 @@ def regimen(said: Regimen) -> str:
     return ", then ".join(phase(p) for p in said.phases)
 
 
+def brief(said: Regimen) -> str:
+    """ "hydroxocobalamin 1 mg IM three times a week for 2 weeks (6 doses), then every month"."""
+    first = said.phases[0]
+    return ", then ".join([phase(first), *(p.words for p in said.phases[1:])])
+
+
 def order(said: Order, line: DoseLine | None = None) -> str:
     """What was ordered, as far as it says: "hydroxocobalamin 1 mg IM every 12 weeks"."""
     shown = line or said.line

@@ -32,12 +32,16 @@ def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
 
 
+RECENTLY = ago(5)
+LATELY = ago(45)
+
+
 def lab(
     analyte: Analyte = Analyte.B12_TOTAL,
     value: str | None = "120",
     unit: str | None = "pg/mL",
     *,
-    on: date | None = ago(5),
+    on: date | None = RECENTLY,
     comparator: str = "=",
     flag: Flag | None = None,
     low: str | None = None,
@@ -62,7 +66,7 @@ def lab(
 def finding(
     concept: Concept,
     *domains: Domain,
-    onset: date | None = ago(45),
+    onset: date | None = LATELY,
     certainty: Certainty = Certainty.CONFIRMED,
     activity: Activity = Activity.ACTIVE,
     stands_alone: bool = True,
