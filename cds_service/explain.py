@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from cds_service.hooks.response import Card
 from regimen import words
+from regimen.choose import Option, plan
 from regimen.facts import Finding, LabResult, Order, PatientFacts
 from regimen.labs import TEST_WORDS
+from regimen.protocol import Protocol
 from regimen.recommend import Evaluation
 from regimen.situation import Situation
 
@@ -43,11 +45,12 @@ def _wrap(text: str, lead: str) -> str:
     )
 
 
-def explanation(facts: PatientFacts, evaluation: Evaluation) -> str:
-    """Facts with their records, answers, rules with their reasons, and gaps."""
+def explanation(facts: PatientFacts, evaluation: Evaluation, protocol: Protocol) -> str:
+    """Facts with their records, answers, the regimen chosen, rules with their reasons, and gaps."""
     sections = (
         ("Facts found", list(_facts(facts))),
         ("Answers", list(_answers(evaluation.situation))),
+        ("Regimen", list(_regimen(evaluation.situation, protocol))),
         ("Rules", list(_rules(evaluation))),
         ("Not read", [f"{g.subject.value}: {g.kind.value} ({g.count})" for g in facts.gaps]),
     )
@@ -116,6 +119,23 @@ def _answers(s: Situation) -> Iterator[str]:
     yield f"CAUSE {s.cause.value}"
     yield f"AGE {s.age_years if s.age_years is not None else 'unknown'}"
     yield f"PREG {'yes' if s.pregnant else 'not recorded'}"
+    yield f"everything that decides was read: {'yes' if s.complete_record else 'no'}"
+
+
+def _regimen(s: Situation, protocol: Protocol) -> Iterator[str]:
+    """The row of the scenario table and what it offers, whether or not a card had to say it."""
+    offered = plan(s, protocol)
+    if offered is None:
+        return
+    facts = next(row.facts for row in protocol.rows if row.number == offered.row)
+    yield f"row {offered.row}: {facts}"
+    for option in offered.options:
+        yield _option(option, recommended=offered.settled and not option.alternative)
+
+
+def _option(option: Option, *, recommended: bool) -> str:
+    when = f"{option.when}: " if option.when else ""
+    return f"{'recommended' if recommended else 'offered'}: {when}{words.regimen(option.regimen)}"
 
 
 def _rules(evaluation: Evaluation) -> Iterator[str]:

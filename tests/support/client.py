@@ -37,7 +37,9 @@ _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 @cache
 def app_on(day: date, profile: str) -> Flask:
     """The service with a protocol, on a day."""
-    settings = Settings.from_environment({"B12_CDS_PROTOCOL": profile})
+    settings = Settings.from_environment(
+        {"B12_CDS_PROTOCOL": profile, "B12_CDS_STORE": "sqlite://"}
+    )
     app = create_app(settings, clock=lambda: day)
     app.testing = True
     app.config["CHECK_RESPONSES"] = True
