@@ -71,6 +71,7 @@ _BY_TEXT: tuple[tuple[Concept, Any, str], ...] = (
     (Concept.FOLATE_EXCEPTION, words.FOLATE_EXCEPTION, "Haemolysis, sickle cell or dialysis"),
     (Concept.END_OF_LIFE, words.END_OF_LIFE, "End-of-life care"),
     (Concept.PREMATURE, words.PREMATURE, "Prematurity"),
+    (Concept.LEBER_POSSIBLE, words.LEBER, "Leber optic neuropathy, by its text"),
 )
 
 

@@ -1,8 +1,8 @@
 """Which words in a record's text make the service more careful?
 
 The only phrases that are looked for in free text, English, in one place. A text never asserts a
-disease or a length of bowel: it may only hold back an alarm, raise an allergy that has no
-code, or say which vitamin a vague code means. `said` looks at one text at a time, and a text
+disease or a length of bowel: it may only hold back an alarm, raise an allergy or a Leber optic
+neuropathy that has no code, or say which vitamin a vague code means. `said` looks at one text at a time, and a text
 that denies, doubts or speaks of someone else does not count.
 """
 
@@ -52,6 +52,9 @@ PRESERVATIVE = re.compile(r"\bbenzyl alcohol\b|paraben", re.IGNORECASE)
 NO_KNOWN = re.compile(r"\bno known\b|\bnkd?a\b|\bnil known\b|\bno allerg", re.IGNORECASE)
 ANAPHYLAXIS = re.compile(r"\banaphyla", re.IGNORECASE)
 
+# Not Leber congenital amaurosis, nor the stellate neuroretinitis: neither is called optic.
+LEBER = re.compile(r"\blhon\b|\bleber(?:.?s)?\b[^.;]{0,40}\boptic\b", re.IGNORECASE)
+
 # Where in the bowel.
 ILEUM = re.compile(r"\bile(?:um|al|o)", re.IGNORECASE)
 SMALL_BOWEL = re.compile(r"\bsmall[\s-](?:bowel|intestin)", re.IGNORECASE)
@@ -62,7 +65,7 @@ ELSEWHERE_IN_BOWEL = re.compile(
 BOWEL = re.compile(r"\bile(?:um|al|o)|\bjejun|\bcolon|\bbowel\b|\bintestin", re.IGNORECASE)
 
 # A condition without a code of ours is read for these, and for nothing else.
-CAUTIONS = (FOLATE_EXCEPTION, END_OF_LIFE, PREMATURE)
+CAUTIONS = (FOLATE_EXCEPTION, END_OF_LIFE, PREMATURE, LEBER)
 
 
 def said(

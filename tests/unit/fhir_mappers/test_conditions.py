@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fhir_mappers.conditions import read_condition
+from fhir_mappers.conditions import meanings_of, read_condition
 from regimen.facts import Activity, Certainty, Concept, Domain, Finding
 
 AS_OF = date(2026, 6, 15)
@@ -255,3 +255,22 @@ def test_j13_an_element_of_wrong_type_is_not_there(code: Any) -> None:
 
 def test_j16_long_texts_take_no_time() -> None:
     assert read(concept("cm:I10", text="no history of " * 10_000 + "sickle cell")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Leber hereditary optic neuropathy", True),
+        ("Leber's optic atrophy", True),
+        ("LHON, m.11778G>A", True),
+        ("Leber's congenital amaurosis", False),
+        ("Leber idiopathic stellate neuroretinitis", False),
+        ("no evidence of Leber optic neuropathy", False),
+        ("mother has Leber hereditary optic neuropathy", False),
+        ("optic atrophy", False),
+    ],
+)
+def test_leber_by_text_only_is_asked_about(text, asked):
+    """7.19: a text may raise the question; it never asserts the disease."""
+    concepts = {m.concept for m in meanings_of({"text": text})}
+    assert concepts == ({Concept.LEBER_POSSIBLE} if asked else set())
