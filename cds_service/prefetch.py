@@ -81,13 +81,30 @@ class _Link(msgspec.Struct):
     url: str | None = None
 
 
-class _Search(msgspec.Struct):
+class _Search(msgspec.Struct, gc=False):
     mode: str | None = None
 
 
-class _BundleEntry(msgspec.Struct):
+class _BundleEntry(msgspec.Struct, gc=False):
     resource: msgspec.Raw = msgspec.Raw()
     search: msgspec.Raw = msgspec.Raw()
+
+
+class _PlainEntry(msgspec.Struct, gc=False):
+    """An entry that is shaped as it should be, its resource decoded as far as a scan looks."""
+
+    resource: scan.Entry | None = None
+    search: _Search | None = None
+
+
+class _PlainBundle(msgspec.Struct, rename="camel", gc=False):
+    resource_type: str | None = None
+    link: msgspec.Raw = msgspec.Raw()
+    entry: list[_PlainEntry | None] | None = None
+
+
+class _RawBundle(msgspec.Struct, gc=False):
+    entry: list[_BundleEntry | None]
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -99,6 +116,8 @@ class _Head(msgspec.Struct, rename="camel"):
 _HEAD = msgspec.json.Decoder(_Head)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _ENTRY = msgspec.json.Decoder(_BundleEntry)
+_PLAIN_BUNDLE = msgspec.json.Decoder(_PlainBundle)
+_RAW_BUNDLE = msgspec.json.Decoder(_RawBundle)
 _LINK = msgspec.json.Decoder(_Link)
 _SEARCH = msgspec.json.Decoder(_Search)
 _LITERAL_TOKENS = (b"{{context", b"%7B%7Bcontext", b"%7b%7bcontext")
@@ -136,6 +155,28 @@ def _is_serious(outcome: Json) -> bool:
     return not severities or not severities <= {"information", "warning"}
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The outside of a resource: its type and, of a Bundle, its size and where it goes on."""
+
+    kind: str
+    entries: int
+    next_page: str | None
+
+
+def page_of(raw: msgspec.Raw) -> Page | None:
+    """None: not a resource."""
+    content = bytes(raw).strip()
+    try:
+        head = _HEAD.decode(content) if content.startswith(b"{") else _Head()
+    except _BROKEN:
+        return None
+    entries = _items(head.entry)
+    if not head.resource_type or entries is None:
+        return None
+    return Page(head.resource_type, len(entries), _next_page(head.link))
+
+
 @dataclass(slots=True)
 class _Value:
     """What one prefetch value turned out to be: a state, and what it holds."""
@@ -155,8 +196,11 @@ def _read_value(raw: msgspec.Raw) -> _Value:
         return _Value(State.EMPTY)
     if not content.startswith(b"{"):
         return _Value(State.ABSENT)
-    if any(token in content for token in _LITERAL_TOKENS):
+    if b"context" in content and any(token in content for token in _LITERAL_TOKENS):
         return _Value(State.FAILED)  # the client sent our template as it was
+    plain = _plain_bundle(content)
+    if plain is not None:
+        return plain
     try:
         head = _HEAD.decode(content)
     except _BROKEN:
@@ -183,9 +227,65 @@ def _read_bundle(head: _Head) -> _Value:
     value = _Value(State.GIVEN, next_page=_next_page(head.link))
     for entry in entries:
         _take_entry(value, entry)
+    return _judged(value)
+
+
+def _judged(value: _Value) -> _Value:
     if not value.holds and not value.unreadable:
         value.state = State.FAILED if value.serious else State.EMPTY
     return value
+
+
+def _plain_bundle(content: bytes) -> _Value | None:
+    """Reads a Bundle in one go, if all of it is shaped as it should be. None: it is not.
+
+    The usual case. What cannot matter is passed over by the decoder and never becomes an object.
+    """
+    try:
+        bundle = _PLAIN_BUNDLE.decode(content)
+    except _BROKEN:
+        return None
+    if bundle.resource_type != "Bundle":
+        return None
+    value = _Value(State.GIVEN, next_page=_next_page(bundle.link))
+    _take_plain(value, bundle.entry or [], content)
+    return _judged(value)
+
+
+def _take_plain(value: _Value, entries: list[_PlainEntry | None], content: bytes) -> None:
+    """Takes the `entries` of the Bundle that is `content`."""
+    relevant = []
+    for number, entry in enumerate(entries):
+        if entry is None or entry.resource is None:
+            continue
+        kind = entry.resource.resource_type
+        included = entry.search is not None and entry.search.mode == "include"
+        if not kind:
+            value.unreadable += 1
+        elif scan.is_relevant(entry.resource):
+            relevant.append((number, kind, included))
+        else:
+            _hold(value, kind, included=included)
+    whole = _RAW_BUNDLE.decode(content).entry if relevant else []
+    for number, kind, included in relevant:
+        if _take_relevant(value, kind, whole[number]):
+            _hold(value, kind, included=included)
+
+
+def _take_relevant(value: _Value, kind: str, entry: _BundleEntry | None) -> bool:
+    content = bytes(entry.resource) if entry else b""
+    try:
+        resource = scan.decode(content)
+    except scan.Unreadable:
+        value.unreadable += 1
+        return False
+    _keep(value, kind, resource, may_be_modified=el.may_be_modified(content))
+    return True
+
+
+def _hold(value: _Value, kind: str, *, included: bool) -> None:
+    if kind != "OperationOutcome" and not included:
+        value.holds.add(kind)
 
 
 def _take_entry(value: _Value, raw: msgspec.Raw) -> None:
@@ -199,8 +299,8 @@ def _take_entry(value: _Value, raw: msgspec.Raw) -> None:
     if _is_nothing(entry.resource):
         return
     kind = _take(value, entry.resource)
-    if kind and kind != "OperationOutcome" and not _is_included(entry.search):
-        value.holds.add(kind)
+    if kind:
+        _hold(value, kind, included=_is_included(entry.search))
 
 
 def _is_nothing(raw: msgspec.Raw) -> bool:
@@ -222,15 +322,18 @@ def _take(value: _Value, raw: msgspec.Raw) -> str:
     except scan.Unreadable:
         value.unreadable += 1
         return ""
-    if resource is None:
-        return kind
+    if resource is not None:
+        _keep(value, kind, resource)
+    return kind
+
+
+def _keep(value: _Value, kind: str, resource: Json, *, may_be_modified: bool = True) -> None:
     if kind == "OperationOutcome":
         value.serious |= _is_serious(resource)
-    elif el.has_unknown_modifier(resource):
+    elif may_be_modified and el.has_unknown_modifier(resource):
         value.unreadable += 1  # it may matter, but may mean something else: not used, and said
     else:
         value.resources.append(resource)
-    return kind
 
 
 # --- all values -------------------------------------------------------------------------------

@@ -82,6 +82,12 @@ def _named_medicine(resource: Json) -> tuple[Json, str | None]:
     return concept, text(reference.get("reference"))
 
 
+def medication_reference(resource: Json) -> str | None:
+    """What must be looked up to know the medicine; None where a concept says it."""
+    concept, reference = _named_medicine(resource)
+    return None if concept else reference
+
+
 def _target(reference: str | None, container: Json, resolve: Resolve) -> Json | None:
     """What a reference leads to: contained, or found by the whole of it or by its type and id."""
     if reference is None:

@@ -133,4 +133,3 @@ class Caller:
 def held(vignette: Vignette) -> list[Json]:
     """The record of a vignette, as a server holds it."""
     return json.loads(json.dumps(build_record(vignette)))
-
