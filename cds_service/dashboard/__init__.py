@@ -1,0 +1,1 @@
+"""How is the advice received? For the team that answers for it: `/dashboard`."""

@@ -1,0 +1,322 @@
+"""The store: its tables, its ways in, what it says when it does not answer, what it forgets."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from cds_service import schema
+from cds_service.errors import StoreDown
+from cds_service.feedback import Item, keep_feedback
+from cds_service.migrations import migrate
+from cds_service.store import Retention, Store, Way, now_ms
+from tests.support.records import card, decision, recorded, rows
+from tests.support.stores import tenant
+
+DAY = 86_400_000
+
+
+@contextmanager
+def locked(file):
+    """Another process writes, and does not come to an end."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def test_the_migrations_make_the_tables_that_the_code_speaks_of(store):
+    store.prepare()
+    with store.transaction(Way.DURABLE) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.METADATA) == []
+
+
+def test_migrating_again_changes_nothing(store):
+    card_of = recorded(store)[0]
+    with store.transaction(Way.DURABLE) as connection:
+        migrate(connection)
+    assert [row["uuid"] for row in rows(store, schema.cards)] == [card_of.uuid]
+
+
+def test_a_store_that_a_newer_version_has_migrated_is_used_as_it_is(store, store_url):
+    store.prepare()
+    with store.transaction(Way.DURABLE) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    older = Store(store_url)
+    recorded(older)
+    older.close()
+    assert len(rows(store, schema.decisions)) == 1
+
+
+def test_processes_that_start_together_make_the_tables_once(store_url):
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(_prepared, [store_url] * 4))
+    assert all(store.answers() for store in stores)
+    for store in stores:
+        store.close()
+
+
+def _prepared(url):
+    store = Store(url)
+    for _ in range(20):  # one that has to wait too long tries again, as the service does
+        try:
+            store.prepare()
+        except StoreDown:
+            time.sleep(0.1)
+        else:
+            break
+    return store
+
+
+def test_a_store_in_memory_has_the_same_tables():
+    store = Store("sqlite://")
+    store.prepare()
+    with store.transaction(Way.READ) as connection:
+        assert set(schema.METADATA.tables) <= set(inspect(connection).get_table_names())
+    assert not store.shared
+    store.close()
+
+
+def test_no_table_has_room_for_a_patient():
+    names = {f"{t.name}.{c.name}" for t in schema.METADATA.tables.values() for c in t.columns}
+    assert not [n for n in names if any(w in n for w in ("patient", "user", "name", "encounter"))]
+
+
+# --- ways in ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("way", "level"), [(Way.DURABLE, 2), (Way.FAST, 1)])
+def test_sqlite_writes_ahead_and_feedback_as_safely_as_it_can(sqlite_store, way, level):
+    with sqlite_store.transaction(way) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+
+
+@pytest.mark.parametrize(("way", "setting"), [(Way.DURABLE, "on"), (Way.FAST, "off")])
+def test_postgresql_commits_feedback_to_the_disk(empty_postgres, way, setting):
+    store = Store(empty_postgres)
+    with store.transaction(way) as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar() == setting
+    store.close()
+
+
+def test_the_file_is_its_owners_alone(sqlite_store, sqlite_file):
+    recorded(sqlite_store)
+    for file in sqlite_file.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_an_error_in_a_transaction_leaves_nothing_behind(store):
+    def write_and_fail():
+        with store.transaction(Way.DURABLE) as connection:
+            connection.execute(schema.health.insert(), {"id": 7, "checked_at": 0})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    assert rows(store, schema.health) == []
+
+
+def test_a_forked_process_makes_connections_of_its_own(store):
+    recorded(store)
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=_record_and_leave, args=(store,)) for _ in range(2)]
+    for child in children:
+        child.start()
+    recorded(store)
+    for child in children:
+        child.join(20)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(rows(store, schema.decisions)) == 4
+    assert store.answers()
+
+
+def _record_and_leave(store):
+    recorded(store)
+    store.close()
+    os._exit(0)
+
+
+# --- when it does not answer ------------------------------------------------------------------
+
+
+def test_a_locked_store_says_so_soon_and_answers_afterwards(sqlite_store, sqlite_file):
+    sqlite_store.prepare()
+    with locked(sqlite_file):
+        began = time.monotonic()
+        with pytest.raises(StoreDown):
+            recorded(sqlite_store)
+        assert time.monotonic() - began < 4
+        assert rows(sqlite_store, schema.decisions) == []  # readers are not held up
+        assert not sqlite_store.answers()
+    time.sleep(1.1)  # an answer is kept for a second
+    assert sqlite_store.answers()
+
+
+def test_a_store_that_is_locked_from_the_start_does_not_stop_many_from_being_told(sqlite_file):
+    sqlite_file.parent.mkdir()
+    sqlite3.connect(sqlite_file).close()
+    store = Store(f"sqlite:///{sqlite_file}")
+    with locked(sqlite_file):
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda _: store.answers(), range(8))) == [False] * 8
+        assert time.monotonic() - began < 5
+    time.sleep(1.1)
+    assert store.answers()
+    store.close()
+
+
+def test_a_full_store_says_so(sqlite_store):
+    sqlite_store.prepare()
+    with sqlite_store.transaction(Way.FAST) as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    cards = [card() for _ in range(2000)]
+    with pytest.raises(StoreDown):
+        recorded(sqlite_store, *cards)
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_that_is_down(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    store = Store(f"sqlite:///{tmp_path}/file/b12.sqlite3")
+    with pytest.raises(StoreDown):
+        store.prepare()
+    assert not store.answers()
+
+
+def test_a_postgresql_that_is_not_there_is_down_soon(tmp_path):
+    store = Store(f"postgresql://nobody@/none?host={tmp_path}")
+    began = time.monotonic()
+    with pytest.raises(StoreDown):
+        store.prepare()
+    assert time.monotonic() - began < 4
+
+
+def test_what_is_said_of_a_failure_quotes_nothing(store):
+    with pytest.raises(StoreDown) as caught, store.transaction(Way.FAST) as connection:
+        connection.execute(text("INSERT INTO none VALUES (:text)"), {"text": "a name"})
+    assert "name" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_database_that_was_replaced_gets_its_tables_again(store):
+    recorded(store)
+    with store.transaction(Way.DURABLE) as connection:
+        for table in (*schema.METADATA.tables, "alembic_version"):
+            connection.execute(text(f"DROP TABLE {table}"))
+    with pytest.raises(StoreDown):
+        recorded(store)
+    recorded(store)
+    assert len(rows(store, schema.decisions)) == 1
+
+
+# --- tokens seen ------------------------------------------------------------------------------
+
+
+def test_a_token_is_new_once_for_each_tenant(store):
+    later = time.time() + 300
+    assert store.remember_jti("north", "a", later)
+    assert not store.remember_jti("north", "a", later)
+    assert store.remember_jti("south", "a", later)
+    assert store.remember_jti("north", "b", later)
+
+
+def test_of_many_that_ask_at_once_one_gets_the_token(store):
+    store.prepare()
+    with ThreadPoolExecutor(8) as pool:
+        new = list(pool.map(lambda _: store.remember_jti("n", "t", time.time() + 9), range(24)))
+    assert sum(new) == 1
+
+
+def test_a_token_is_kept_as_a_digest_and_forgotten_when_it_expires(store):
+    store.remember_jti("north", "something said \ud800 by a client", time.time() - 1)
+    store.remember_jti("north", "other", time.time() + 60)
+    assert all(len(row["jti"]) == 64 for row in rows(store, schema.seen_jti))
+    assert store.forget_tokens() == 1
+    assert len(rows(store, schema.seen_jti)) == 1
+
+
+# --- switches ---------------------------------------------------------------------------------
+
+
+def test_a_switch_is_thrown_and_taken_back_for_one_or_for_all(store):
+    store.set_switch(None, "route", off=True, by="a committee")
+    store.set_switch("north", "regimen", off=True, by="a committee")
+    assert store.switched_off() == {("*", "route"), ("north", "regimen")}
+    store.set_switch(None, "route", off=False, by="a committee")
+    assert store.switched_off() == {("north", "regimen")}
+    assert {row["changed_by"] for row in rows(store, schema.switches)} == {"a committee"}
+
+
+# --- forgetting -------------------------------------------------------------------------------
+
+
+def test_purging_forgets_each_thing_after_its_own_time(store):
+    now = now_ms()
+    for age in (0, 100, 800):
+        (shown,) = recorded(store, card(), at=now - age * DAY)
+        item = Item(shown.uuid, "overridden", comment=f"said {age} days ago")
+        keep_feedback(store, [item], tenant(), "b12-order-select", now=now - age * DAY)
+    deleted = store.purge(Retention(decisions_days=730, feedback_days=365, comments_days=90))
+    assert (deleted["decisions"], deleted["cards"]) == (1, 1)
+    assert (deleted["feedback"], deleted["comments"]) == (1, 2)
+    assert [row["text"] for row in rows(store, schema.comments)] == ["said 0 days ago"]
+    assert len(rows(store, schema.feedback)) == 2
+
+
+def test_a_comment_does_not_outlive_its_feedback(store):
+    (shown,) = recorded(store)
+    item = Item(shown.uuid, "overridden", comment="a comment")
+    keep_feedback(store, [item], tenant(), "b12-order-select", now=now_ms() - 20 * DAY)
+    store.purge(Retention(feedback_days=10, comments_days=300))
+    assert rows(store, schema.comments) == []
+
+
+def test_what_is_purged_is_not_left_in_the_file(sqlite_store, sqlite_file):
+    item = Item("other-1", "overridden", comment="Canary-Comment")
+    keep_feedback(sqlite_store, [item], tenant(), "s", now=0)
+    sqlite_store.purge(Retention())
+    left = b"".join(file.read_bytes() for file in sqlite_file.parent.iterdir())
+    assert b"Canary-Comment" not in left
+
+
+def test_purging_many_rows_lets_writers_in_between(store):
+    for _ in range(3):
+        from cds_service.records import write
+
+        write(store, [decision(card(), at=0) for _ in range(400)], {})
+    failed = []
+    stop = threading.Event()
+
+    def keep_writing():
+        while not stop.is_set():
+            try:
+                recorded(store)
+            except StoreDown:
+                failed.append(1)
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    deleted = store.purge(Retention())
+    stop.set()
+    writer.join(10)
+    assert deleted["decisions"] == 1200
+    assert not failed
