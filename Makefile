@@ -10,7 +10,7 @@ LOCK    = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: run test check format lint types docs docs-current vignettes fix lock
+.PHONY: run test check format lint types docs docs-current vignettes fix lock images bench
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/python -m cds_service.server
@@ -31,6 +31,7 @@ types: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/b12-cds protocol show --markdown > docs/protocol.md
+	$(BIN)/python -m tests.conformance.report > docs/conformance.md
 
 docs-current: $(VENV)/.dev
 	$(BIN)/b12-cds protocol show --markdown | diff -u docs/protocol.md - \
@@ -39,9 +40,16 @@ docs-current: $(VENV)/.dev
 vignettes: $(VENV)/.dev
 	$(BIN)/python -m tests.vignettes.generate
 
+images: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.screenshots
+
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Against a service that does nothing, under the same server. BENCH_QUICK=1: some three minutes.
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.bench
 
 # Newer versions come in with: make lock LOCK_ARGS=--upgrade
 lock: $(VENV)/.dev

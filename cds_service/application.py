@@ -9,21 +9,41 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from flask import Flask
 
 from cds_service import errors, logs
+from cds_service.dashboard.routes import dashboard
+from cds_service.errors import StoreDown
+from cds_service.fhir_url import Allowed
+from cds_service.governance import Governance
 from cds_service.hooks import order_select
 from cds_service.hooks.discovery import Service, discovery
 from cds_service.hooks.request import HookRequest, decode_order_select
 from cds_service.hooks.response import Answer
+from cds_service.openapi import openapi
+from cds_service.pages.about import software_version
+from cds_service.pages.order_entry import order_entry
+from cds_service.pages.routes import pages
+from cds_service.records import Recorder
 from cds_service.routes import Runtime, cds
 from cds_service.services import Clock, Services, today
 from cds_service.settings import Settings
+from cds_service.store import Store
+from cds_service.telemetry import tracing
+from cds_service.tenancy import Equip, Tenancy, make_tenancy, renewed
+from cds_service.tenants import Tenant, Tenants, development_tenant, read_tenants
 from fhir_mappers.queries import prefetch_templates
 from fhir_mappers.terminology import value_sets
 from regimen.protocol import Protocol, load_protocol
+
+if TYPE_CHECKING:
+    from cds_service.fhir_network import Network
 
 
 def create_app(
@@ -32,11 +52,13 @@ def create_app(
     clock: Clock | None = None,
     hooks: Sequence[Service] | None = None,
     load: Callable[[str], Protocol] | None = None,
+    tenants: Tenants | None = None,
 ) -> Flask:
     """The WSGI application.
 
     `settings`: by default from the environment, which may raise SettingsError. `hooks`: the
-    services offered. `load`: protocol name → protocol. Set `app.config["CHECK_RESPONSES"]` to
+    services offered. `load`: protocol name → protocol. `tenants`: by default from the file that
+    the settings name, which may raise TenantsError. Set `app.config["CHECK_RESPONSES"]` to
     have every answer checked before it is sent.
     """
     settings = settings or Settings.from_environment(os.environ)
@@ -45,15 +67,71 @@ def create_app(
     app.config["CHECK_RESPONSES"] = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # Werkzeug would redirect "//cds-services"
+    load = load or _load_all
+    base = _load(settings, clock or today, load)
+    ids = tuple(service.id for service in offered)
+    tenants = read_tenants(settings, ids) if tenants is None else tenants
+    store = _opened(Store(settings.store))
+    make = partial(
+        make_tenancy, settings, base=base, load=load, memory=store, equip=_callbacks(settings)
+    )
     app.extensions["b12_cds"] = Runtime(
         hooks={service.id: service for service in offered},
         discovery=msgspec.json.encode(discovery(offered)),
+        openapi=msgspec.json.encode(openapi(offered, settings.public_url, software_version())),
         max_body_bytes=settings.max_body_bytes,
-        services=_load(settings, clock or today, load or _load_all),
+        services=base,
+        tenancy=make(tenants),
+        store=store,
+        recorder=Recorder(store),
+        governance=_governance(store),
+        public_url=settings.public_url,
+        production=settings.mode == "production",
+        metrics_port=settings.metrics_port,
+        tracing=tracing(settings),
     )
+    app.extensions["b12_cds_renew"] = partial(renewed, settings, ids, make=make)
     app.register_blueprint(cds)
+    app.register_blueprint(pages)
+    app.config["ADMIN_TOKEN"] = _admin_token(settings)
+    if settings.mode == "development" or settings.admin_token_file:
+        app.register_blueprint(dashboard)
+    if settings.mode == "development":
+        app.register_blueprint(order_entry)
     errors.register(app)
     return app
+
+
+def _admin_token(settings: Settings) -> str | None:
+    """None: the dashboard is open, in development."""
+    if settings.admin_token_file is None:
+        return None
+    return Path(settings.admin_token_file).read_text(encoding="utf-8").strip()
+
+
+def _opened(store: Store) -> Store:
+    """The store with its tables, if it answers now. If not, calls are answered without it."""
+    try:
+        if store.shared:
+            store.prepare()
+    except StoreDown as error:
+        logs.event(logging.ERROR, "store-down", exception=error)
+    return store
+
+
+def _governance(store: Store) -> Governance:
+    """With the switches as they are now, so that no worker starts without."""
+    governance = Governance(store)
+    if store.shared:
+        governance.poll()
+    return governance
+
+
+def reload_tenants(app: Flask) -> None:
+    """Read the tenants file again, whole or not at all."""
+    runtime: Runtime = app.extensions["b12_cds"]
+    renew: Callable[[Tenancy], Tenancy] = app.extensions["b12_cds_renew"]
+    app.extensions["b12_cds"] = replace(runtime, tenancy=renew(runtime.tenancy))
 
 
 def standard_services() -> tuple[Service, ...]:
@@ -82,6 +160,38 @@ def _order_select(request: HookRequest, services: Services) -> Answer:
     return order_select.answer(decode_order_select(request.context), request, services)
 
 
+def _callbacks(settings: Settings) -> Equip:
+    """Lets the services of a tenant call its FHIR servers back.
+
+    What that takes is imported for a tenant that has some: before the workers are forked, and not
+    at all where nobody is called. The connections themselves are made when they are needed.
+    """
+
+    @cache
+    def network() -> Network:
+        from cds_service.fhir_network import Network  # noqa: PLC0415
+
+        return Network(settings.workers)
+
+    def equip(services: Services, tenant: Tenant) -> Services:
+        if not tenant.fhir_servers:
+            return services
+        from cds_service.fetch import Fetcher  # noqa: PLC0415
+
+        return replace(
+            services,
+            fetch=Fetcher(
+                network(),
+                Allowed.of(tenant.fhir_servers),
+                deadline_ms=tenant.deadline_ms,
+                timeout_ms=tenant.fhir_timeout_ms,
+                ca_file=str(tenant.fhir_ca_file) if tenant.fhir_ca_file else None,
+            ),
+        )
+
+    return equip
+
+
 def _load_all(name: str) -> Protocol:
     """Protocol and value sets, read once before any request (and before workers are forked)."""
     value_sets()
@@ -90,7 +200,12 @@ def _load_all(name: str) -> Protocol:
 
 def _load(settings: Settings, clock: Clock, load: Callable[[str], Protocol]) -> Services | None:
     try:
-        return Services(settings=settings, clock=clock, protocol=load(settings.protocol))
+        return Services(
+            settings=settings,
+            clock=clock,
+            protocol=load(settings.protocol),
+            tenant=development_tenant(settings),
+        )
     except Exception as error:  # noqa: BLE001  whatever it is: /readyz and every call say 503
         logs.event(logging.CRITICAL, "not-ready", exception=error)
         return None

@@ -270,9 +270,7 @@ def generate_records(decisions: int, weeks: int, seed: int) -> None:
     if settings.mode != "development":
         raise click.ClickException("only in development: made-up records would be taken for real")
     with _store(settings) as store:
-        generate(
-            store, _protocol(settings.protocol), decisions=decisions, weeks=weeks, seed=seed
-        )
+        generate(store, _protocol(settings.protocol), decisions=decisions, weeks=weeks, seed=seed)
     click.echo(f"{decisions} made-up decisions written")
 
 

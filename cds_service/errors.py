@@ -7,11 +7,19 @@ Every failure is an answer that says so: a status and a FHIR OperationOutcome. N
     ├── BadRequest                400  the request cannot be read as a hook call
     │   ├── MalformedBody              not JSON, not an object, ambiguous or nested too deeply
     │   ├── MissingElement             a required element is absent
-    │   └── InvalidElement             a required element is not what it must be
+    │   ├── InvalidElement             a required element is not what it must be
+    │   └── TooManyItems          413  more feedback than is taken at once
+    ├── Unauthenticated           401  the client did not prove who it is; never says why
+    ├── AdminOnly                 401  a page of the dashboard, without its password
+    ├── NotYours                  403  a known tenant, but not this service or this server
     ├── UnknownService            404
+    ├── UnknownResource           404  no page or FHIR resource of ours has this name
     ├── DataUnavailable           412  data the advice depends on was neither sent nor fetched
     ├── BodyTooLarge              413
     ├── UnsupportedMediaType      415  not JSON, or encoded in a way not understood
+    ├── TooManyCalls              429  more than the tenant's rate
+    ├── Overloaded                503  the call waited too long for its turn
+    ├── StoreDown                 503  the store did not do what was asked
     └── NotReady                  503  protocol or value sets could not be loaded
 
 Whatever else is raised is our fault: 500, with an id that finds the log line. A message names the
@@ -22,7 +30,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from flask import Flask, Response, g
@@ -37,6 +46,7 @@ class ServiceError(Exception):
 
     status = 500
     code = "exception"
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, diagnostics: str, *, expression: str | None = None) -> None:
         super().__init__(diagnostics)
@@ -67,12 +77,39 @@ class InvalidElement(BadRequest):
         super().__init__(f"{element}: {why}", expression=element)
 
 
+class Unauthenticated(ServiceError):
+    """One constant answer, whatever the cause: it helps nobody to learn which check failed."""
+
+    status = 401
+    code = "login"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+    def __init__(self) -> None:
+        super().__init__("client authentication required")
+
+
+class NotYours(ServiceError):
+    status = 403
+    code = "forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("not available to this client")
+
+
 class UnknownService(ServiceError):
     status = 404
     code = "not-found"
 
     def __init__(self) -> None:
         super().__init__("no such service")
+
+
+class UnknownResource(ServiceError):
+    status = 404
+    code = "not-found"
+
+    def __init__(self) -> None:
+        super().__init__("no such resource")
 
 
 class DataUnavailable(ServiceError):
@@ -98,6 +135,35 @@ class BodyTooLarge(ServiceError):
 class UnsupportedMediaType(ServiceError):
     status = 415
     code = "not-supported"
+
+
+class TooManyCalls(ServiceError):
+    status = 429
+    code = "throttled"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many calls")
+        self.headers = MappingProxyType({"Retry-After": str(retry_after_s)})
+
+
+class Overloaded(ServiceError):
+    status = 503
+    code = "transient"
+    headers = MappingProxyType({"Retry-After": "1"})
+
+    def __init__(self) -> None:
+        super().__init__("too many calls at once")
+
+
+class StoreDown(ServiceError):
+    """Says nothing of the cause, which may quote what was to be stored."""
+
+    status = 503
+    code = "transient"
+    headers = MappingProxyType({"Retry-After": "5"})
+
+    def __init__(self) -> None:
+        super().__init__("the store does not answer")
 
 
 class NotReady(ServiceError):
@@ -132,7 +198,9 @@ def register(app: Flask) -> None:
 def _service_error(error: ServiceError) -> Response:
     g.error = type(error).__name__
     body = outcome(error.code, error.diagnostics, error.expression)
-    return Response(body, error.status, content_type="application/json")
+    return Response(
+        body, error.status, headers=dict(error.headers), content_type="application/json"
+    )
 
 
 def _http_error(error: HTTPException) -> Response:

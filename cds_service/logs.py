@@ -30,8 +30,14 @@ def event(
     level: int, name: str, /, *, exception: BaseException | None = None, **fields: object
 ) -> None:
     """Log that `name` happened. Fields that are None are left out."""
+    if not LOGGER.isEnabledFor(level):
+        return
     given = {key: value for key, value in fields.items() if value is not None}
-    LOGGER.log(level, name, exc_info=exception, extra={"fields": given})
+    raised = (type(exception), exception, exception.__traceback__) if exception else None
+    # Made here and not by LOGGER.log, which would first look for the line that called it.
+    record = logging.LogRecord(LOGGER.name, level, "", 0, name, None, raised)
+    record.fields = given
+    LOGGER.handle(record)
 
 
 class JsonLines(logging.Formatter):

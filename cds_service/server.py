@@ -2,18 +2,24 @@
 
 gunicorn with threads, set up here and nowhere else: no configuration file, no GUNICORN_CMD_ARGS.
 The process that owns the port is the one that was started, so signals sent to it do what they
-should: SIGTERM and Ctrl-C let calls in flight finish, SIGHUP renews the workers.
+should: SIGTERM and Ctrl-C let calls in flight finish, SIGHUP reads the tenants file again and
+renews the workers. They are forked from this process, so all of them have the same reading of it.
 
 Slow clients are the business of a buffering proxy in front of this; see the deployment guide.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+import time
+from pathlib import Path
 from typing import Any, Final
 
 from gunicorn import glogging
@@ -22,9 +28,13 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-from cds_service import errors, logs
-from cds_service.application import create_app
+from cds_service import errors, logs, metrics
+from cds_service.application import create_app, reload_tenants, standard_services
+from cds_service.limits import WAITING
 from cds_service.settings import Settings, SettingsError
+from cds_service.telemetry import tracing
+from cds_service.tenants import Tenants, read_tenants
+from cds_service.warm import settle_down, warm
 
 #: Measured in the project's load tests: more processes and few threads beat the reverse.
 _OPTIONS: Final[dict[str, object]] = {
@@ -53,8 +63,30 @@ _REASONS: Final = {
 }
 
 
+#: No file descriptor is left, here or on the machine.
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
+
+
 class Worker(ThreadWorker):
     """A worker that says nothing of a broken request, neither to its sender nor in the log."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        conn.queued_at = time.monotonic()
+        super().enqueue_req(conn)
+
+    def handle(self, conn: Any) -> object:
+        WAITING.began(time.monotonic() - conn.queued_at)
+        return super().handle(conn)
+
+    def accept(self, listener: Any) -> None:
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            # gunicorn would end the worker, and with it the calls it has. They end by themselves.
+            logs.event(logging.ERROR, "no-file-descriptors")
+            time.sleep(0.1)
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -96,7 +128,7 @@ def _status_of(error: Exception) -> int:
 class Logger(glogging.Logger):
     """gunicorn's log as JSON lines. Requests are logged by the service itself."""
 
-    def setup(self, cfg: Any) -> None:  # noqa: ANN401  gunicorn ships no types
+    def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(logs.JsonLines())
@@ -117,17 +149,22 @@ class Parent(Arbiter):
     def handle_int(self) -> None:
         self.handle_term()
 
+    def reload(self) -> None:
+        reload_tenants(self.app.wsgi())
+        super().reload()
+
 
 class Server(BaseApplication):
     """The application under gunicorn."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tenants: Tenants) -> None:
         self.settings = settings
+        self.tenants = tenants
         super().__init__()
 
     def load_config(self) -> None:
         options = _OPTIONS | {
-            "bind": self.settings.address,
+            "bind": self.settings.addresses,
             "workers": self.settings.workers,
             "worker_class": Worker,
             "logger_class": Logger,
@@ -137,7 +174,10 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> object:
-        return create_app(self.settings)
+        app = create_app(self.settings, tenants=self.tenants)
+        warm(app.extensions["b12_cds"])
+        settle_down()
+        return app
 
     def announce(self, _parent: Arbiter) -> None:
         """The one line on standard output: the port is open, calls are taken."""
@@ -151,13 +191,21 @@ def main() -> int:
     """Serve until stopped. 2: the settings are not usable; the reasons are on standard error."""
     try:
         settings = Settings.from_environment(os.environ)
+        tenants = read_tenants(settings, [service.id for service in standard_services()])
+        tracing(settings)  # refuses now what the application could not make later
     except SettingsError as error:
         sys.stderr.write("".join(f"b12-cds: {problem}\n" for problem in error.problems))
         return 2
     logs.configure()
     if settings.unused:
         logs.event(logging.WARNING, "settings-not-used-yet", names=settings.unused)
-    Server(settings).run()
+    parent, directory = os.getpid(), Path(tempfile.mkdtemp(prefix="b12-cds-metrics-"))
+    metrics.share(directory)
+    try:
+        Server(settings, tenants).run()
+    finally:
+        if os.getpid() == parent:  # and not in a worker that ends
+            shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 

@@ -11,10 +11,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from stat import S_IROTH, S_IWOTH
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from cds_service.fhir_url import Allowed
+
 PREFIX: Final = "B12_CDS_"
+
+#: Where things are kept unless said otherwise, relative to where the server is started.
+STORE: Final = "sqlite:///var/b12-cds.sqlite3"
 
 Mode = Literal["development", "production"]
 ProtocolName = Literal["default", "uk-nice", "us"]
@@ -69,8 +77,35 @@ def _base_url(value: str) -> str:
 
 
 def _base_urls(value: str) -> tuple[str, ...]:
-    # "http://127.0.0.1:*" is a pattern of its own; any port stands in for the star here.
-    return tuple(_base_url(re.sub(r":\*$", ":1", url)) and url for url in value.split())
+    urls = tuple(value.split())
+    Allowed.of(urls)  # raises ValueError
+    return urls
+
+
+def _store_url(value: str) -> str:
+    """Checked for its form only: a store that is down must not stop the start."""
+    scheme, separator, rest = value.strip().partition("://")
+    if not separator or scheme not in ("sqlite", "postgresql", "postgresql+psycopg"):
+        raise ValueError("must be a URL that begins with sqlite:/// or postgresql://")
+    if scheme != "sqlite" and find_spec("psycopg") is None:
+        raise ValueError("PostgreSQL needs the extra: pip install 'b12-cds[postgres]'")
+    if scheme != "sqlite" and not rest:
+        raise ValueError("names no database")
+    return value.strip()
+
+
+def _secret_file(value: str) -> str:
+    """The path of a file that holds one secret; the secret itself is read where it is used."""
+    path = Path(_text(value))
+    try:
+        secret, mode = path.read_text(encoding="utf-8").strip(), path.stat().st_mode
+    except (OSError, UnicodeDecodeError):
+        raise ValueError("the file cannot be read") from None
+    if mode & (S_IROTH | S_IWOTH):
+        raise ValueError("the file can be read or written by others")
+    if not re.fullmatch(r"[!-~]{16,200}", secret):
+        raise ValueError("the file must hold 16 to 200 visible ASCII characters")
+    return str(path)
 
 
 def _cores() -> int:
@@ -141,32 +176,76 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "2000",
         "time a call may spend on fetching missing data",
         _whole(1, 60_000),
-        state="not used yet",
     ),
-    Setting("B12_CDS_STORE", "URL", "SQLite under var/", "database", _text, state="not used yet"),
+    Setting(
+        "B12_CDS_MAX_WAIT_MS",
+        "number",
+        "2000",
+        "a call that waited longer than this for its turn is answered 503 at once",
+        _whole(100, 60_000),
+    ),
+    Setting(
+        "B12_CDS_STORE",
+        "URL",
+        STORE,
+        "database of decision records, feedback and switches: sqlite or postgresql",
+        _store_url,
+    ),
+    Setting(
+        "B12_CDS_KEEP_DECISIONS_DAYS",
+        "number",
+        "730",
+        "decision records older than this are deleted by `b12-cds store purge`",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_KEEP_FEEDBACK_DAYS",
+        "number",
+        "730",
+        "feedback older than this is deleted by `b12-cds store purge`",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_KEEP_COMMENTS_DAYS",
+        "number",
+        "90",
+        "what people typed, deleted sooner: it may say anything",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_ADMIN_TOKEN_FILE",
+        "path",
+        "none",
+        "file with the password of /dashboard; without it there is no dashboard in production",
+        _secret_file,
+    ),
     Setting(
         "B12_CDS_FHIR_SERVERS",
         "URLs",
         "none",
-        "base URLs that may be called back, separated by spaces",
+        "base URLs the development tenant may be called back on, separated by spaces",
         _base_urls,
-        state="not used yet",
     ),
     Setting(
         "B12_CDS_METRICS_PORT",
         "number",
         "none",
-        "port of the metrics",
+        "port of /metrics, which in production is nowhere else",
         _whole(1, 65535),
-        state="not used yet",
+    ),
+    Setting(
+        "B12_CDS_TRACES",
+        "URL",
+        "none",
+        "where traces of calls are sent (OTLP over HTTP); needs `pip install b12-cds[tracing]`",
+        _base_url,
     ),
     Setting(
         "B12_CDS_TENANTS",
         "path",
         "none",
-        "file of the clients that may call",
+        "file of the clients that may call; without it one open development tenant",
         _text,
-        state="not available",
     ),
 )
 
@@ -183,6 +262,17 @@ class Settings:
     missing_data: MissingData = "412"
     max_body_bytes: int = 16 * 1024 * 1024
     workers: int = 2
+    deadline_ms: int = 2000
+    max_wait_ms: int = 2000
+    fhir_servers: tuple[str, ...] = ()
+    metrics_port: int | None = None
+    traces: str | None = None
+    tenants: str | None = None
+    store: str = "sqlite://"  # in memory, unless read from an environment
+    keep_decisions_days: int = 730
+    keep_feedback_days: int = 730
+    keep_comments_days: int = 90
+    admin_token_file: str | None = None
     unused: tuple[str, ...] = ()
 
     @property
@@ -193,6 +283,13 @@ class Settings:
     def address(self) -> str:
         """host:port, with the brackets an IPv6 address needs."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where to listen: for clients, and for the collector of metrics."""
+        if self.metrics_port is None:
+            return [self.address]
+        return [self.address, replace(self, port=self.metrics_port).address]
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
@@ -205,6 +302,7 @@ class Settings:
         if problems:
             raise SettingsError(problems)
         values.setdefault("workers", 2 * _cores())
+        values.setdefault("store", STORE)
         settings = cls(**values)
         if "public_url" not in values:
             settings = replace(settings, public_url=settings.listen_url)
@@ -246,8 +344,9 @@ def _fit_for_mode(settings: Settings) -> Settings:
     problems = []
     if not settings.public_url.startswith("https://"):
         problems.append("B12_CDS_PUBLIC_URL: must be https in production")
-    # Without that file every client is let in, which production must never be.
-    problems.append(
-        "B12_CDS_MODE: production needs B12_CDS_TENANTS, which is not available in this version"
-    )
-    raise SettingsError(problems)
+    if settings.tenants is None:
+        # Without that file every client is let in, which production must never be.
+        problems.append("B12_CDS_TENANTS: needed in production")
+    if problems:
+        raise SettingsError(problems)
+    return settings

@@ -8,9 +8,9 @@ of one, nulls inside arrays are skipped. Nothing here raises on any JSON value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from regimen.facts import Comparator
@@ -41,7 +41,9 @@ def as_dict(value: object) -> Json:
 
 def dicts(value: object) -> list[Json]:
     """The objects of an array (or of an object where an array belongs)."""
-    return [item for item in as_list(value) if isinstance(item, dict)]
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, dict)]
+    return [value] if isinstance(value, dict) else []
 
 
 def text(value: object) -> str | None:
@@ -172,7 +174,7 @@ def _days(match: re.Match[str]) -> Moment:
 
 
 def _time_of_day(match: re.Match[str]) -> Moment:
-    second = match[6]
+    second, zone = match[6], _zone(match[8])
     fraction = (match[7] or "")[:6].ljust(6, "0")
     written = datetime(
         int(match[1]),
@@ -182,16 +184,16 @@ def _time_of_day(match: re.Match[str]) -> Moment:
         int(match[5]),
         min(int(second or 0), 59) if (second or "0") <= "60" else 99,  # 60: a leap second
         int(fraction),
-        tzinfo=_zone(match[8]),
+        tzinfo=zone,
     )
-    first = written.astimezone(UTC)
+    first = written if zone is UTC else written.astimezone(UTC)
     width = timedelta(minutes=1) if second is None else _SECOND
     exact = match[7] is not None
     return Moment(first, first if exact else first + width - _INSTANT, written.date())
 
 
 def _zone(words: str | None) -> timezone:
-    if words is None or words == "Z":
+    if words is None or words in ("Z", "+00:00"):
         return UTC
     hours, minutes = int(words[1:3]), int(words[4:6])
     if hours > 14 or minutes > 59:
@@ -303,38 +305,38 @@ def contained(resource: Json, reference: str) -> Json | None:
 _DEEPEST = 8
 
 
+def may_be_modified(content: bytes) -> bool:
+    """False: JSON in which `has_unknown_modifier` will find nothing, told without decoding it."""
+    words = (b"modifierExtension", b"implicitRules", b"\\")  # a name can be written in escapes
+    return any(word in content for word in words)
+
+
 def has_unknown_modifier(resource: Json) -> bool:
     """Does it carry something that may change what it means?
 
     We know no modifier extension and no implicit rules, so any of them means: do not use it
     (FHIR: Extensibility). Extensions of a contained resource change only that resource.
     """
-    if resource.get("implicitRules") is not None:
+    return resource.get("implicitRules") is not None or _carries_modifier(resource, _DEEPEST)
+
+
+def _carries_modifier(node: Json, levels: int) -> bool:
+    """Does the element, or one in it? What is inside extensions or contained is left out."""
+    if "modifierExtension" in node and as_list(node["modifierExtension"]):
         return True
-    return any(_carries_modifier(node) for node in _elements(resource))
-
-
-def _carries_modifier(node: Json) -> bool:
-    return bool(as_list(node.get("modifierExtension")))
-
-
-def _elements(resource: Json) -> Iterator[Json]:
-    """The resource and the elements in it, not what is inside extensions or contained."""
-    level: list[Json] = [resource]
-    for _ in range(_DEEPEST):
-        below: list[Json] = []
-        for node in level:
-            yield node
-            for key, value in node.items():
-                if key in ("contained", "extension"):
-                    continue
-                if isinstance(value, dict):
-                    below.append(value)
-                elif isinstance(value, list):
-                    below.extend(item for item in value if isinstance(item, dict))
-        if not below:
-            return
-        level = below
+    if levels == 1:
+        return False
+    for key, value in node.items():
+        if isinstance(value, str) or key in ("contained", "extension"):
+            continue  # most of a resource is text, and done with here
+        if isinstance(value, dict):
+            if _carries_modifier(value, levels - 1):
+                return True
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict) and _carries_modifier(item, levels - 1):
+                    return True
+    return False
 
 
 # --- quantities -------------------------------------------------------------------------------
@@ -455,6 +457,11 @@ def unit_named(words: object) -> str | None:
     words = text(words)
     if words is None or len(words) > _LONGEST_UNIT:
         return None
+    return _unit_spelled(words)
+
+
+@lru_cache(maxsize=1024)  # a chart says the same few units thousands of times
+def _unit_spelled(words: str) -> str | None:
     if words in _BY_CASE:
         return _BY_CASE[words]
     key = _squeezed(words)

@@ -115,7 +115,7 @@ class _Reading:
 def _readings(resources: Sequence[Json]) -> Iterator[_Reading]:
     panels = _panels(resources)
     for resource in resources:
-        panel = panels.get(el.resource_ref(resource), {})
+        panel = panels.get(el.resource_ref(resource), {}) if panels else {}
         yield from _of_resource(resource, resource, panel)
         if _status(resource) in _ACCEPTED:
             for member in _contained_members(resource):
@@ -135,7 +135,7 @@ def _status(resource: Json) -> str:
 def _panels(resources: Sequence[Json]) -> dict[str, Json]:
     """Member reference → the panel that names it; of several the first in a fixed order."""
     found: dict[str, Json] = {}
-    for panel in sorted(resources, key=el.resource_ref):
+    for panel in sorted((r for r in resources if r.get("hasMember")), key=el.resource_ref):
         for member in el.dicts(panel.get("hasMember")):
             named = el.reference_id(member.get("reference"))
             if named is not None and named[0]:
@@ -352,8 +352,15 @@ def _range(element: Json, given: Json) -> tuple[Decimal | None, Decimal | None]:
 
 
 def _limit(limit: Json, given: Json) -> Decimal | None:
-    same = _unit_key(limit) is not None and _unit_key(limit) == _unit_key(given)
-    return el.decimal(limit.get("value")) if same else None
+    return el.decimal(limit.get("value")) if limit and _same_unit(limit, given) else None
+
+
+def _same_unit(limit: Json, given: Json) -> bool:
+    unit = _unit_key(limit)
+    if unit is None:
+        return False
+    written_alike = all(limit.get(key) == given.get(key) for key in ("unit", "code", "system"))
+    return written_alike or unit == _unit_key(given)
 
 
 def _unit_key(quantity: Json) -> str | None:
@@ -442,9 +449,11 @@ def _findings(readings: Iterable[_Reading]) -> Iterator[Finding]:
 
 def _answer(reading: _Reading) -> list[Finding] | None:
     """What one observation answers: findings, none (it was looked for), or None: no question."""
+    element = reading.element
+    if "valueCodeableConcept" not in element and _only_a_result(reading.codes):
+        return None
     if any(code.value_set == "pregnancy-status-observation" for code in reading.codes):
         return _pregnancy(reading)
-    element = reading.element
     asked = _observable(element.get("code"))
     valued = _observable(element.get("valueCodeableConcept"))
     about_somebody_else = words.said(
@@ -458,6 +467,11 @@ def _answer(reading: _Reading) -> list[Finding] | None:
         return None
     certainty = _asserted(element)
     return [_finding(reading, m, certainty) for m in asked] if certainty else []
+
+
+def _only_a_result(codes: Iterable[Code]) -> bool:
+    """Does the code ask for a laboratory value, or for nothing we know? Most observations do."""
+    return all(code.value_set.startswith("lab-") for code in codes)
 
 
 def _observable(concept: object) -> list[Meaning]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
+from functools import cache
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 from fhir_mappers import elements as el
@@ -117,21 +119,25 @@ def _sorted(facts: Iterable[F]) -> tuple[F, ...]:
 def _once(facts: Iterable[F]) -> tuple[F, ...]:
     """Sorted; of facts that differ only in the record they were taken from, the first."""
     kept: dict[tuple[str, ...], F] = {}
-    for fact in _sorted(facts):
-        _, _, *content = _key(fact)
+    keyed = ((_key(fact), fact) for fact in facts)
+    for (_, _, *content), fact in sorted(keyed, key=itemgetter(0)):
         kept.setdefault((str(fact.record.on), *content), fact)
     return tuple(kept.values())
 
 
 def _key(fact: _Fact) -> tuple[str, ...]:
     """A total order: by date, then by record, then by everything else the fact says."""
-    others = (f.name for f in fields(fact) if f.name != "record")  # type: ignore[arg-type]
     return (
         fact.record.on.isoformat() if fact.record.on else "",
         fact.record.reference,
         fact.record.label,
-        *(_words(getattr(fact, name)) for name in others),
+        *(_words(getattr(fact, name)) for name in _others(type(fact))),
     )
+
+
+@cache
+def _others(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind) if f.name != "record")
 
 
 def _words(value: object) -> str:

@@ -10,10 +10,14 @@ its shape. That nothing matches is never evidence that the patient does not have
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -380,7 +384,9 @@ class ValueSets:
         self._lines = lines
         every = tuple(line for of_set in lines.values() for line in of_set)
         by_short = {short: _index(short, every) for short in SYSTEMS}
+        local = {line.system for line in every} - SYSTEMS.keys()
         self._by_uri = {uri: by_short[short] for uri, short in _SHORT_NAME.items()}
+        self._by_uri |= {uri: _index(uri, every) for uri in local}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -412,6 +418,22 @@ class ValueSets:
             for code in self.matches(coding.get("system"), coding.get("code"))
         ]
         return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+
+    def extended(self, rows: Iterable[tuple[str, str, str, str]], content: bytes) -> ValueSets:
+        """These sets with codes of a site's own: (value set, system URI, code, display).
+
+        `content`: where the rows come from, for the hash. Raises ValueSetError. They are matched
+        exactly and are only for reading; what the sets mean does not change.
+        """
+        lines = dict(self._lines)
+        for name, system, code, display in rows:
+            line = _local_line(name, system, code, display, lines)
+            known = lines[line.code.value_set]
+            if any((k.system, k.match, k.keys) == (line.system, "exact", line.keys) for k in known):
+                continue  # shipped already, or listed twice: once is enough
+            lines[line.code.value_set] = (*known, line)
+        digest = hashlib.sha256(self.content_hash.encode() + content).hexdigest()
+        return ValueSets(lines, version=self.version, content_hash=digest)
 
     def in_set(self, name: str) -> tuple[Code, ...]:
         """The lines of a set in file order. KeyError: there is no such set."""
@@ -451,9 +473,89 @@ def read_value_sets(folder: Path = FOLDER) -> ValueSets:
 
 
 @lru_cache(maxsize=1)
-def value_sets() -> ValueSets:
+def shipped_value_sets() -> ValueSets:
     """The value sets shipped with the service, read once."""
     return read_value_sets()
+
+
+_IN_USE: ContextVar[ValueSets | None] = ContextVar("value sets in use", default=None)
+
+
+def value_sets() -> ValueSets:
+    """The value sets in use: those shipped with the service, or those of `using`."""
+    return _IN_USE.get() or shipped_value_sets()
+
+
+@contextmanager
+def using(sets: ValueSets | None) -> Iterator[None]:
+    """Read records with these value sets, in this thread and within the block."""
+    token = _IN_USE.set(sets)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
+# --- codes of a site's own ------------------------------------------------------------------------
+
+_COLUMNS = ["valueset", "system_uri", "code", "display"]
+
+#: A set whose codes differ in meaning: a site says which of them its own code stands for.
+_BY_MEANING = "record"
+
+
+def with_extra_codes(content: bytes) -> ValueSets:
+    """The shipped sets with the codes of a CSV file: valueset,system_uri,code,display.
+
+    The value set is one of the shipped ones; for lengths of ileum, the project's own code that
+    the site's means (ileum-resected-length, ileum-disease-extent). Raises ValueSetError with the
+    line and what is wrong with it.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        raise ValueSetError("not CSV in UTF-8") from None
+    if not rows or rows[0] != _COLUMNS:
+        raise ValueSetError(f"line 1: must be {','.join(_COLUMNS)}")
+    given = []
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(_COLUMNS) or not all(cell.strip() for cell in row[:3]):
+            raise ValueSetError(f"line {number}: needs a value set, a system and a code")
+        name, system, code, display = (cell.strip() for cell in row)
+        given.append((name, system, code, display))
+    return shipped_value_sets().extended(given, content)
+
+
+def _local_line(
+    name: str, system: str, code: str, display: str, lines: Mapping[str, tuple[_Line, ...]]
+) -> _Line:
+    meant = next((line.code for line in lines[_BY_MEANING] if line.code.code == name), None)
+    if meant is None:
+        of_set = lines.get(name, ())
+        if not of_set or name == _BY_MEANING:
+            raise ValueSetError(f"{name[:60]!r} is not a value set")
+        meant = replace(of_set[0].code, code=code, attributes=_common_attributes(of_set))
+    short = _short_name(system) or system
+    key = normalise_code(SYSTEMS.get(short, short), code)
+    if not key:
+        raise ValueSetError(f"{name}: a code that cannot be matched")
+    own = replace(
+        meant,
+        system=SYSTEMS.get(short, short),
+        display=display,
+        attributes=MappingProxyType({**meant.attributes, "read_only": True}),
+    )
+    return _Line(short, "exact", (key,), own)
+
+
+def _common_attributes(lines: tuple[_Line, ...]) -> Mapping[str, object]:
+    """What is true of every line of a set, and so of a further one: the ingredient, the route."""
+    first, *others = (line.code.attributes for line in lines)
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }
 
 
 def settle(codes: Iterable[Code]) -> tuple[Code, ...]:
@@ -463,6 +565,8 @@ def settle(codes: Iterable[Code]) -> tuple[Code, ...]:
     resection in another.
     """
     codes = tuple(codes)
+    if len(codes) < 2:
+        return codes
     excluded = {code.fact for code in codes if code.role is Role.EXCLUDES}
     established = {code.fact for code in codes if code.role is Role.ESTABLISHES} - excluded
     beaten = {

@@ -3,12 +3,21 @@
 A draft may hold anything a client thinks of: an object where an array belongs, elements of
 another FHIR version. What we emit is valid R4. An element that cannot be is left out; what the
 advice itself sets is built valid, so it is never what goes.
+
+Orders are alike: the same product, schedule and categories, time and again. An element that was
+found valid is remembered, as a digest under a secret of this process, and only what is new is given
+to the models. That is sound because whether an element is valid depends on nothing beside it; which
+elements there may be together does, and is remembered too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from pydantic import ValidationError
 
 from fhir_mappers.elements import Json, as_dict, dicts
@@ -66,12 +75,75 @@ def _model(kind: object) -> type[BaseModel]:
 
 def _errors(resource: Json) -> list[tuple[Path, str]]:
     """Where it is not valid, and how. Values are neither kept nor shown: they are the patient's."""
+    model = _model(resource.get("resourceType"))
+    digests = _digests(resource)
+    new = [name for name, digest in digests.items() if digest not in _known_valid]
+    if digests and not new:
+        return []
+    if digests and _ALL_NAMES not in new:
+        needed = {name: resource[name] for name in resource if name in new or name in _NEEDED}
+        if not _model_errors(model, needed):
+            _remember(digests.values())
+            return []
+    errors = _model_errors(model, resource)
+    if not errors:
+        _remember(digests.values())
+    return errors
+
+
+def _model_errors(model: type[BaseModel], resource: Json) -> list[tuple[Path, str]]:
     try:
-        _model(resource.get("resourceType")).model_validate(resource)
+        model.model_validate(resource)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         return [(tuple(one["loc"]), one["type"]) for one in found]
     return []
+
+
+# --- what was found valid before --------------------------------------------------------------
+
+_SECRET: Final = os.urandom(32)
+_MOST_KNOWN: Final = 20_000  # of 16 bytes; then they are gathered anew
+_ALL_NAMES: Final = ""  # in place of a name: which elements there are
+
+# Without these no MedicationRequest or ServiceRequest is valid.
+_NEEDED: Final = frozenset(
+    {
+        *("resourceType", "status", "intent", "subject"),
+        *("medicationCodeableConcept", "medicationReference"),
+    }
+)
+
+_known_valid: set[bytes] = set()
+
+
+def _digests(resource: Json) -> dict[str, bytes]:
+    """Element → digest of its type and content. Empty: must be looked at as a whole.
+
+    An extension of a primitive ("_status") can stand for the value that is missing beside it.
+    """
+    if any("_" in name for name in resource):
+        return {}
+    kind = str(resource["resourceType"])
+    digests = {name: _digest((kind, name, value)) for name, value in resource.items()}
+    digests[_ALL_NAMES] = _digest((kind, sorted(resource)))
+    return digests
+
+
+def _digest(value: object) -> bytes:
+    return blake2b(_ENCODER.encode(value), digest_size=16, key=_SECRET).digest()
+
+
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def _remember(digests: Iterable[bytes]) -> None:
+    if len(_known_valid) > _MOST_KNOWN:
+        _known_valid.clear()
+    _known_valid.update(digests)
+
+
+# --- mending ----------------------------------------------------------------------------------
 
 
 def _mend(resource: Json, errors: list[tuple[Path, str]]) -> None:
@@ -138,8 +210,12 @@ def _copy(node: object, depth: int) -> object:
     if isinstance(node, dict):
         if depth > _MOST_DEEP:
             return None
-        members = ((key, _copy(value, depth + 1)) for key, value in node.items())
-        return {key: value for key, value in members if value not in (None, [], {})}
+        copy = {}
+        for key, value in node.items():
+            inner = _copy(value, depth + 1) if isinstance(value, dict | list) else value
+            if inner not in (None, [], {}):
+                copy[key] = inner
+        return copy
     if isinstance(node, list):
         items = [_copy(item, depth + 1) for item in node]
         objects = any(isinstance(item, dict) for item in node)

@@ -2,8 +2,8 @@
 
 The only phrases that are looked for in free text, English, in one place. A text never asserts a
 disease or a length of bowel: it may only hold back an alarm, raise an allergy or a Leber optic
-neuropathy that has no code, or say which vitamin a vague code means. `said` looks at one text at a time, and a text
-that denies, doubts or speaks of someone else does not count.
+neuropathy that has no code, or say which vitamin a vague code means. `said` looks at one text at a
+time, and a text that denies, doubts or speaks of someone else does not count.
 """
 
 from __future__ import annotations

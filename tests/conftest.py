@@ -22,6 +22,8 @@ from cds_service.logs import JsonLines
 from cds_service.services import Services
 from cds_service.settings import Settings
 
+pytest_plugins = ["tests.support.stores"]
+
 # The machine may be slow and CI must not be surprised: no time limit an example, and there always
 # the same examples. Elsewhere they vary.
 hypothesis_settings.register_profile("project", deadline=None)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cds_service import metrics
 from cds_service.cards import CardContext, cards_for
+from cds_service.client_profiles import fitted
 from cds_service.errors import DataUnavailable
 from cds_service.hooks.request import HookRequest, OrderSelectContext
 from cds_service.hooks.response import Answer
@@ -41,7 +43,7 @@ def explained(context: OrderSelectContext, request: HookRequest, services: Servi
         return Explained(Answer())
     facts = _read(context, request, session, services)
     evaluation = evaluate(facts, services.protocol)
-    if evaluation.undecidable and services.settings.missing_data == "412":
+    if evaluation.undecidable and services.tenant.missing_data == "412":
         # CDS Hooks 2.0: 412 when required data can be neither read nor fetched.
         raise DataUnavailable([q.key for q in QUERIES if facts.unread(q.subject)])
     cards = cards_for(
@@ -57,7 +59,15 @@ def explained(context: OrderSelectContext, request: HookRequest, services: Servi
         ),
     )
     topics = tuple(r.topic for r in evaluation.recommendations)
-    return Explained(Answer(cards=cards, topics=topics, gaps=facts.gaps), facts, evaluation)
+    cards = fitted(cards, services.tenant)
+    answer = Answer(
+        cards=cards,
+        topics=topics,
+        gaps=facts.gaps,
+        rules=tuple(r.rule for r in evaluation.recommendations),
+        outcomes=evaluation.outcomes,
+    )
+    return Explained(answer, facts, evaluation)
 
 
 def _read(
@@ -65,6 +75,10 @@ def _read(
 ) -> PatientFacts:
     try:
         delivered = read_prefetch(request.prefetch, context.patient_id)
+        for key, state in delivered.states.items():
+            metrics.prefetched(key, state.value)
+        if services.fetch is not None:
+            delivered = services.fetch(delivered, request, context.patient_id)
     except WrongPatient:
         raise DataUnavailable(["patient"]) from None
     return read_facts(

@@ -8,8 +8,9 @@ change whose record it is (duplicate keys, patientId), lenient everywhere else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +24,14 @@ MAX_DEPTH: Final = 100
 _BOM: Final = b"\xef\xbb\xbf"
 
 
+class FetchRun(NamedTuple):
+    """One thing that was asked of a FHIR server: a prefetch key of ours, how it ended, how long."""
+
+    key: str
+    outcome: str
+    ms: float
+
+
 @dataclass(frozen=True, slots=True)
 class HookRequest:
     """The envelope. `prefetch` None: not sent, or not an object. Raw parts are JSON as sent."""
@@ -32,7 +41,11 @@ class HookRequest:
     context: msgspec.Raw
     prefetch: dict[str, msgspec.Raw] | None = None
     fhir_server: str | None = None
-    fhir_authorization: msgspec.Raw | None = None
+    fhir_authorization: msgspec.Raw | None = field(default=None, repr=False)
+    #: When the call began, by the monotonic clock: its deadline counts from here.
+    received: float = field(default_factory=monotonic, compare=False)
+    #: What was asked of the client's FHIR server for it, filled in as it happens; for the log.
+    fetches: list[FetchRun] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ def decode_request(data: bytes) -> HookRequest:
     A UTF-8 byte order mark is accepted, unknown elements are ignored. Raises MalformedBody,
     MissingElement or InvalidElement.
     """
+    received = monotonic()
     _check_utf8(data)
     fields = _object(data.removeprefix(_BOM), "body")
     return HookRequest(
@@ -82,6 +96,7 @@ def decode_request(data: bytes) -> HookRequest:
         prefetch=_prefetch(fields.get("prefetch")),
         fhir_server=_text(fields.get("fhirServer")),
         fhir_authorization=fields.get("fhirAuthorization"),
+        received=received,
     )
 
 

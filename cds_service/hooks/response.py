@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from regimen.facts import Gap
-from regimen.recommendation import Indicator, Topic
+from regimen.recommendation import Indicator, RuleOutcome, Topic
 
 SelectionBehavior = Literal["at-most-one", "any"]
 
@@ -83,11 +83,13 @@ class Card(_Wire, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service says: cards for the client; topics and gaps for the log."""
+    """What a service says: cards for the client; the rest for the log and the record."""
 
     cards: tuple[Card, ...] = ()
     topics: tuple[Topic, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    rules: tuple[str, ...] = ()  # of the protocol, one for each topic
+    outcomes: tuple[RuleOutcome, ...] = ()  # every rule that was looked at; none: not ours
 
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")

@@ -18,8 +18,7 @@ import importlib, json, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
 package = importlib.import_module(sys.argv[2])
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if module.name != "cds_service.cli":
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -95,15 +94,45 @@ def importers(library: str) -> set[str]:
     [
         (
             "flask",
-            {"cds_service.application", "cds_service.routes", "cds_service.errors"},
+            {
+                "cds_service.application",
+                "cds_service.routes",
+                "cds_service.errors",
+                "cds_service.pages.routes",
+                "cds_service.pages.order_entry",
+                "cds_service.dashboard.routes",
+            },
         ),
+        (
+            "sqlalchemy",
+            {
+                "cds_service.schema",
+                "cds_service.store",
+                "cds_service.feedback",
+                "cds_service.recorded",
+                "cds_service.dashboard.numbers",
+                "cds_service.migrations.__init__",
+                "cds_service.migrations.versions.v0001_first_tables",
+            },
+        ),
+        (
+            "alembic",
+            {
+                "cds_service.migrations.__init__",
+                "cds_service.migrations.versions.v0001_first_tables",
+            },
+        ),
+        ("psycopg", set()),  # SQLAlchemy imports it, where PostgreSQL is used
         ("werkzeug", {"cds_service.errors"}),
         ("gunicorn", {"cds_service.server"}),
         ("click", {"cds_service.cli"}),
-        ("requests", set()),
-        ("urllib3", set()),
+        ("requests", {"cds_service.fhir_client", "cds_service.jwks"}),
+        ("jwt", {"cds_service.client_auth", "cds_service.jwks"}),
+        ("cryptography", {"cds_service.client_auth", "cds_service.jwks"}),
+        ("prometheus_client", {"cds_service.metrics"}),
+        ("urllib3", {"cds_service.fhir_client"}),
         ("urllib.request", set()),
-        ("http.client", set()),
+        ("http.client", {"cds_service.fhir_client"}),  # its errors
         ("pydantic", {"fhir_mappers.validity"}),  # the errors of fhir.resources
         ("hypothesis", set()),
         ("pytest", set()),

@@ -102,25 +102,24 @@ def doses(milligrams: Decimal, *, one_mg_per_ml: bool = False) -> list[list[Json
     ]
 
 
+_MASS = {
+    "pg/mL": Decimal(1),
+    "ng/L": Decimal(1),
+    "ug/L": Decimal("0.001"),
+    "ng/mL": Decimal("0.001"),
+    "ng/dL": Decimal("0.1"),
+}
+_LENGTH = {"cm": Decimal(1), "mm": Decimal(10), "m": Decimal("0.01")}
 # For a quantity as the vignettes write it: the units it can be exactly rewritten in.
-_SAME_UNITS: dict[str, dict[str, Decimal]] = {
-    **dict.fromkeys(
-        ("pg/mL", "ng/L"),
-        {
-            "pg/mL": Decimal(1),
-            "ng/L": Decimal(1),
-            "ug/L": Decimal("0.001"),
-            "ng/mL": Decimal("0.001"),
-            "ng/dL": Decimal("0.1"),
-        },
-    ),
+_SAME_UNITS = {
+    "pg/mL": _MASS,
+    "ng/L": _MASS,
     "pmol/L": {"pmol/L": Decimal(1), "nmol/L": Decimal("0.001")},
     "umol/L": {"umol/L": Decimal(1), "nmol/L": Decimal(1000)},
     "g/L": {"g/L": Decimal(1), "g/dL": Decimal("0.1")},
     "mmol/L": {"mmol/L": Decimal(1), "meq/L": Decimal(1)},
-    **dict.fromkeys(
-        ("cm", "mm"), {"cm": Decimal(1), "mm": Decimal(10), "m": Decimal("0.01")}
-    ),
+    "cm": _LENGTH,
+    "mm": _LENGTH,
 }
 
 

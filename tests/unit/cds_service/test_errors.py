@@ -22,12 +22,15 @@ def test_the_drawing_shows_every_error_with_its_place(error):
 def test_every_code_is_a_fhir_issue_type(error):
     known = {
         "exception",
+        "forbidden",
         "incomplete",
         "invalid",
+        "login",
         "not-found",
         "not-supported",
         "required",
         "structure",
+        "throttled",
         "too-long",
         "transient",
         "value",

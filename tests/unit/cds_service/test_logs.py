@@ -96,6 +96,7 @@ def test_a_call_is_one_line(make_app, envelope, log):
         "level": "info",
         "event": "call",
         "service": "b12-order-select",
+        "tenant": "development",
         "hook_instance": envelope["hookInstance"],
         "status": 200,
         "topics": ["regimen", "referral"],

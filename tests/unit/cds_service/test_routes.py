@@ -76,8 +76,7 @@ def test_options_is_answered(stand_in_client, path):
         "/cds-services/" + "x" * 10_000,
         "//cds-services",
         "/CDS-Services",
-        "/static/app.py",
-        "/",
+        "/statics/app.py",
     ],
 )
 def test_anything_else_is_404_and_never_a_redirect(stand_in_client, envelope, path):

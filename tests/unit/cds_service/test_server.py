@@ -256,11 +256,3 @@ def test_settings_that_cannot_be_used_end_the_start_with_one_sentence_each():
         "B12_CDS_TYPO",
     ]
     assert "secret" not in err
-
-
-def test_a_setting_without_effect_yet_is_logged():
-    server = Running(free_port(), B12_CDS_STORE="sqlite://secret")
-    _, _, err = server.stop()
-    line = json.loads(err.splitlines()[0])
-    assert (line["event"], line["names"]) == ("settings-not-used-yet", ["B12_CDS_STORE"])
-    assert "secret" not in err

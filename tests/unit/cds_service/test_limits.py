@@ -1,0 +1,128 @@
+"""Rates: a bucket for each tenant, shared by all processes; and calls that waited too long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cds_service.limits import WAITING, RateLimiter
+from cds_service.settings import Settings
+from cds_service.tenants import Tenant, Tenants
+from tests.support.tokens import es384, token, write_tenants
+
+ROOT = Path(__file__).parents[3]
+CALL = "/cds-services/b12-order-select"
+
+
+class Time:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+#: Three processes with four threads each: 240 calls for a bucket of 100.
+PROCESSES = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from cds_service.limits import RateLimiter
+from cds_service.tenants import Tenant
+one = Tenant(id="one", auth="open", rate_limit_per_s=1, burst=100)
+limiter = RateLimiter([one], clock=lambda: 50.0)
+for _ in range(3):
+    if os.fork() == 0:
+        with ThreadPoolExecutor(4) as pool:
+            passed = sum(pool.map(lambda _: limiter.wait(one) == 0, range(80)))
+        os.write(1, f"{passed}\\n".encode())
+        os._exit(0)
+for _ in range(3):
+    os.wait()
+"""
+
+
+def tenant(rate: int | None = 10, burst: int = 5, name: str = "one") -> Tenant:
+    return Tenant(id=name, auth="open", rate_limit_per_s=rate, burst=burst)
+
+
+def test_a_burst_passes_and_then_the_rate():
+    one, clock = tenant(rate=10, burst=5), Time()
+    limiter = RateLimiter([one], clock=clock)
+    assert [limiter.wait(one) for _ in range(6)] == [0] * 5 + [1]
+    clock.now += 0.1
+    assert [limiter.wait(one) for _ in range(2)] == [0, 1]
+    clock.now += 100
+    assert [limiter.wait(one) for _ in range(6)] == [0] * 5 + [1]
+
+
+def test_it_says_after_how_many_seconds_to_try_again():
+    slow, clock = tenant(rate=1, burst=1), Time()
+    limiter = RateLimiter([slow], clock=clock)
+    assert [limiter.wait(slow), limiter.wait(slow)] == [0, 1]
+    clock.now += 1
+    assert limiter.wait(slow) == 0
+
+
+@pytest.mark.fault("O18")
+def test_one_tenant_s_crowd_is_not_the_other_s():
+    one, two = tenant(burst=1), tenant(burst=1, name="two")
+    limiter = RateLimiter([one, two], clock=Time())
+    assert [limiter.wait(one), limiter.wait(one), limiter.wait(two)] == [0, 1, 0]
+
+
+def test_the_development_tenant_has_no_limit():
+    free = tenant(rate=None)
+    limiter = RateLimiter([free], clock=Time())
+    assert {limiter.wait(free) for _ in range(1000)} == {0}
+
+
+@pytest.mark.fault("O18")
+def test_processes_and_threads_draw_from_one_bucket():
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert sum(map(int, done.stdout.split())) == 100
+
+
+# --- as an answer -----------------------------------------------------------------------------
+
+
+@pytest.mark.fault("K13", "O18")
+def test_beyond_the_rate_it_is_429_and_says_when(make_app, envelope, tmp_path, log):
+    path = write_tenants(tmp_path, text="rate_limit_per_s = 1\nburst = 2")
+    client = make_app(settings=Settings(tenants=str(path))).test_client()
+
+    def call():
+        headers = {"Authorization": f"Bearer {token(es384())}"}
+        return client.post(CALL, json=envelope, headers=headers)
+
+    answers = [call() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["Retry-After"] == "1"
+    assert answers[2].json["issue"][0]["code"] == "throttled"
+    assert '"rate-limited"' in log.getvalue()
+
+
+@pytest.mark.fault("O12", "F28")
+def test_a_call_that_waited_too_long_is_turned_away_before_it_is_read(make_app, envelope):
+    def unreached(request, services):
+        raise AssertionError
+
+    client = make_app(unreached, settings=Settings(max_wait_ms=500)).test_client()
+    try:
+        WAITING.began(0.6)
+        response = client.post(CALL, json=envelope)
+        assert client.get("/healthz").status_code == 200
+    finally:
+        WAITING.began(0.0)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.json["resourceType"] == "OperationOutcome"
+
+
+def test_open_tenants_of_a_file_are_limited_too(make_app, envelope):
+    one = tenant(rate=1, burst=1)
+    client = make_app(tenants=Tenants((one,))).test_client()
+    assert [client.post(CALL, json=envelope).status_code for _ in range(2)] == [200, 429]
