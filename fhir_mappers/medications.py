@@ -27,6 +27,7 @@ from fhir_mappers.elements import (
 from fhir_mappers.medicines import Medicine, Resolve, nothing_else, read_medicines
 from fhir_mappers.timing import read_schedule
 from regimen.facts import DoseGiven, DoseLine, Order, OrderStatus, RecordRef
+from regimen.recommendation import OWN_GROUP
 from regimen.schedule import Schedule
 
 _MOST_LINES = 50
@@ -103,6 +104,7 @@ def _order(
         end=_end(resource, dosages, lines, start),
         continues=_continues(resource),
         group=_group(resource.get("groupIdentifier")),
+        suggested=_is_suggested(resource.get("groupIdentifier")),
         as_needed=any(_as_needed(dosage) for dosage in dosages),
     )
 
@@ -186,6 +188,13 @@ def _continues(resource: Json) -> frozenset[str]:
         if named:
             found.add("/".join(part for part in named if part))
     return frozenset(found)
+
+
+def _is_suggested(identifier: object) -> bool:
+    """Does the group carry our mark, in its system or beside the client's own?"""
+    group = as_dict(identifier)
+    marks = (text(e.get("url")) for e in dicts(group.get("extension")))
+    return text(group.get("system")) == OWN_GROUP or OWN_GROUP in marks
 
 
 def _group(identifier: object) -> str:

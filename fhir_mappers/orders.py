@@ -72,9 +72,10 @@ def draft_medication_request(
 def group_identifier(draft: Json | None, context: OrderContext) -> Json:
     """What ties the orders of one suggestion together: the draft's own group, or a new one."""
     own = as_dict((draft or {}).get("groupIdentifier"))
-    if text(own.get("value")):
-        return copied(own)
-    return {"system": OWN_GROUP, "value": f"urn:uuid:{context.group_id}"}
+    if not text(own.get("value")):
+        return {"system": OWN_GROUP, "value": f"urn:uuid:{context.group_id}"}
+    marked = [e for e in dicts(own.get("extension")) if text(e.get("url")) != OWN_GROUP]
+    return copied({**own, "extension": [*marked, {"url": OWN_GROUP, "valueBoolean": True}]})
 
 
 def _undate(order: Json) -> None:
@@ -465,7 +466,7 @@ _REFERRALS = {
 }
 
 # Without a code there is no order code that could be verified: text only.
-_TESTS: dict[Test, tuple[str | None, str]] = {
+TESTS: dict[Test, tuple[str | None, str]] = {
     Test.SERUM_B12: ("sr-serum-b12", "Serum vitamin B12"),
     Test.ACTIVE_B12: (None, "Active vitamin B12 (holotranscobalamin)"),
     Test.MMA: ("sr-mma", "Methylmalonic acid"),
@@ -492,7 +493,7 @@ def lab_request(
     note: str = "",
 ) -> Json:
     """A new ServiceRequest for a laboratory test, once or repeated every so many months."""
-    value_set, name = _TESTS[test]
+    value_set, name = TESTS[test]
     request = _service_request(value_set, name, context, urgent=urgent)
     if every_months is not None:
         repeat = {"frequency": 1, "period": every_months, "periodUnit": "mo"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from fhir_mappers import elements as el
+from fhir_mappers.orders import TESTS
 from fhir_mappers.terminology import settle, value_sets
 from regimen.facts import RecordRef, RequestOnFile, Specialty, Test
 
@@ -47,4 +49,19 @@ def read_service_request(resource: Json) -> tuple[RequestOnFile, ...]:
         if asked != (None, None):
             record = RecordRef(el.resource_ref(resource), on, code.label)
             found.setdefault(asked, RequestOnFile(record, *asked, draft=status == "draft"))
+    if not found:
+        found.update(_by_our_text(resource, on, draft=status == "draft"))
     return tuple(found.values())
+
+
+def _by_our_text(
+    resource: Json, on: date | None, *, draft: bool
+) -> dict[tuple[Specialty | None, Test | None], RequestOnFile]:
+    """The tests that we order by text, since no order code for them could be verified."""
+    name = el.text(el.as_dict(resource.get("code")).get("text"))
+    record = RecordRef(el.resource_ref(resource), on, name or "")
+    return {
+        (None, test): RequestOnFile(record, test=test, draft=draft)
+        for test, (value_set, text) in TESTS.items()
+        if value_set is None and text == name
+    }

@@ -14,6 +14,7 @@ from regimen.case import Case, Result, card, gap_lines, order_tests, remove_choi
 from regimen.choose import (
     Option,
     Plan,
+    cancer_regimen,
     cyanocobalamin_interval_plan,
     new_on_maintenance,
     plan,
@@ -37,7 +38,6 @@ from regimen.labs import below, newest
 from regimen.neurology import NeuroState
 from regimen.phase import Stage
 from regimen.recommendation import (
-    OWN_GROUP,
     Choice,
     Indicator,
     Line,
@@ -118,12 +118,22 @@ def _judge(c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]) ->
     closest = min(mains if signs else judged, key=lambda j: len(j.deviations))
     if closest.undetailed and not closest.deviations and _already_running(c, order, offered):
         return None
+    if _fits_unread_reading(c, order, absorbed):
+        return None
     if c.s.phase.unread and {d.aspect for d in closest.deviations} == {Aspect.LOADING}:
         return None  # loading may be on record, in the part that was not read
     if _cyanocobalamin_too_rarely(c, order, closest, offered):
         offered = cyanocobalamin_interval_plan(c.s, c.protocol)
         return _Judgement(offered, closest, warning=True)
     return _Judgement(offered, closest, warning=_is_warning(c, closest))
+
+
+def _fits_unread_reading(c: Case, order: Order, absorbed: frozenset[Aspect]) -> bool:
+    """A cancer may be on record in the part that was not read: its regimen is then fine."""
+    if c.s.neuro.state is not NeuroState.UNREAD or not c.protocol.policy.cancer_regimen:
+        return False
+    option = Option(cancer_regimen(c.s, c.protocol))
+    return compare(order, option, c.s, c.facts, c.protocol).without(absorbed).conforms
 
 
 def _is_warning(c: Case, found: Comparison) -> bool:
@@ -136,7 +146,7 @@ def _is_warning(c: Case, found: Comparison) -> bool:
 
 def _is_our_own(order: Order) -> bool:
     """Does the order come from an accepted suggestion? Then the choice has been made."""
-    return order.group.startswith(OWN_GROUP)
+    return order.suggested
 
 
 def _already_running(c: Case, order: Order, offered: Plan) -> bool:
@@ -715,6 +725,8 @@ def _renews_oral(c: Case, order: Order) -> bool:
     """Settled on oral treatment already, without neurological signs."""
     if c.s.neuro.state is NeuroState.PRESENT:
         return False
+    if c.facts.unread(Subject.ORDERS):
+        return True  # the order it renews may be in the part that was not read
     standard = c.protocol.thresholds.oral_standard_ug_per_day
     return any(
         o.ingredient.is_cobalamin

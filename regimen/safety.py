@@ -25,6 +25,7 @@ from regimen.facts import (
     OrderStatus,
     PatientFacts,
     Route,
+    Subject,
     Test,
 )
 from regimen.labs import below, newest
@@ -49,6 +50,10 @@ from regimen.treatment import (
     running_injections,
     stopped_in_session,
 )
+
+# Where a cause of malabsorption would be recorded.
+CAUSES = (Subject.CONDITIONS, Subject.OBSERVATIONS, Subject.PROCEDURES)
+
 
 # --- what is wrong with one order, and its correction -----------------------------------------
 
@@ -245,6 +250,8 @@ def stop(c: Case) -> Result:
     if c.s.cause is Cause.REVERSIBLE:
         return "the recorded cause is reversible"
     if c.s.cause is Cause.UNKNOWN:
+        if c.facts.unread(*CAUSES):
+            return "the cause could not be looked for"
         if not c.protocol.policy.stop_cause_unknown:
             return "no cause on record; this profile is then silent"
         order = (ended or limited)[0]

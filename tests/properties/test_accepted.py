@@ -69,17 +69,7 @@ def asks_for_bloods(vignette: Vignette) -> bool:
     return any(card.topic == "evidence" for card in vignette.expected.cards)
 
 
-# What is not settled yet, and why.
-UNSETTLED = {
-    "W134": "a draft with a group of the client's own keeps it: our own mark is then missing",
-}
-VIGNETTES = [
-    pytest.param(v, id=v.id, marks=pytest.mark.xfail(reason=UNSETTLED[v.id]))
-    if v.id in UNSETTLED
-    else pytest.param(v, id=v.id)
-    for v in all_vignettes()
-    if not asks_for_bloods(v)
-]
+VIGNETTES = [pytest.param(v, id=v.id) for v in all_vignettes() if not asks_for_bloods(v)]
 
 
 @pytest.mark.parametrize("vignette", VIGNETTES)
@@ -96,18 +86,9 @@ def test_every_suggestion_settles_its_topic(patient: Vignette) -> None:
 
 # A card that only asks for tests, and a patient who gets it.
 ASKING = {"evidence": "W002", "risk": "V34", "potassium": "V136", "pregnancy": "W195"}
-_BY_TEXT = pytest.mark.xfail(reason="a test that we order by text only is not read back")
 
 
-@pytest.mark.parametrize(
-    "topic",
-    [
-        pytest.param("evidence", marks=_BY_TEXT),
-        pytest.param("pregnancy", marks=_BY_TEXT),
-        "risk",
-        "potassium",
-    ],
-)
+@pytest.mark.parametrize("topic", ASKING)
 def test_a_card_that_asks_for_tests_asks_once(topic: str) -> None:
     """Once they are ordered it may stand, but offers none of them again."""
     vignette = next(v for v in all_vignettes() if v.id == ASKING[topic])

@@ -81,7 +81,7 @@ def has_inborn_error(patient: Vignette) -> bool:
 @given(patients(), subsets, names((None, *FAILURES)))
 def test_is_never_more_assertive(patient: Vignette, keys: list[str], instead: Any) -> None:
     request = request_for(patient)
-    # An age that is not known is taken for an adult's, and said; a disease for a specialist that was
+    # An age that is not known is taken for an adult's, and said; a specialist's disease that was
     # not read leaves the patient to the protocol.
     assume(not ("patient" in keys and is_child(request)))
     assume(not ("conditions" in keys and has_inborn_error(patient)))

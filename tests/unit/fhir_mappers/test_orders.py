@@ -271,7 +271,8 @@ def test_two_phases_share_the_group_the_draft_already_has() -> None:
     group = orders.group_identifier(draft(groupIdentifier=own), CONTEXT)
     first = orders.draft_medication_request(TIW2, draft=draft(), context=CONTEXT, group=group)
     second = orders.draft_medication_request(M23, draft=None, context=CONTEXT, group=group)
-    assert first["groupIdentifier"] == second["groupIdentifier"] == own
+    mark = [{"url": OWN_GROUP, "valueBoolean": True}]
+    assert first["groupIdentifier"] == second["groupIdentifier"] == {**own, "extension": mark}
 
 
 def test_how_to_inject_is_kept_while_the_route_stays() -> None:
