@@ -32,6 +32,7 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/b12-cds protocol show --markdown > docs/protocol.md
 	$(BIN)/python -m tests.conformance.report > docs/conformance.md
+	$(BIN)/python -m tests.faults.report > docs/faults.md
 
 docs-current: $(VENV)/.dev
 	$(BIN)/b12-cds protocol show --markdown | diff -u docs/protocol.md - \

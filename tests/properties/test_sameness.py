@@ -10,6 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,6 +192,7 @@ def test_another_year_of_the_same_calendar(patient: Vignette, cycles: int) -> No
     assert essence(ask(shifted(request, by), AS_OF + by)) == essence(ask(request))
 
 
+@pytest.mark.fault("D31")
 @examples(40)
 @given(patients(), st.integers(-300, 300))
 def test_another_day(patient: Vignette, by: int) -> None:
@@ -203,6 +205,7 @@ def test_another_day(patient: Vignette, by: int) -> None:
 # --- units --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("D30")
 @examples(70)
 @given(patients(), chance)
 def test_units_of_results_and_lengths(patient: Vignette, rng: random.Random) -> None:

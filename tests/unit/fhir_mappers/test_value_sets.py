@@ -522,6 +522,7 @@ def test_an_extension_must_not_change_what_a_set_means(tmp_path: Path):
         read_value_sets(tmp_path)
 
 
+@pytest.mark.fault("O09")
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -1,0 +1,109 @@
+"""Which row of the fault plan is held by which test? `docs/faults.md` is made here.
+
+    python -m tests.faults.report > docs/faults.md
+
+A test names its rows in a mark, its name, its docstring or its cases. They are read from the
+source, so the page needs no test run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+FAMILIES = {
+    "H": ("HTTP", 28),
+    "J": ("JSON and text", 18),
+    "A": ("Client authentication", 31),
+    "F": ("Fetching from the FHIR server", 29),
+    "D": ("Prefetch and clinical data", 45),
+    "C": ("Cards", 15),
+    "K": ("Feedback", 14),
+    "O": ("Operations", 25),
+}
+
+# What no test of this repository holds, and why.
+NOT_TESTED = {
+    "O03": "memory over 10,000 mixed calls is measured by `make bench` (docs/performance.md)",
+    "O05": "a read-only root and a full disk are set up where the service is deployed",
+    "O10": "rules are total functions: a rule that raises is a 500, found by the properties",
+    "O11": "a rule has no loop over unbounded input; the time of a call is in the metrics",
+    "O14": "there is one version so far: nothing to roll between",
+    "O17": "there is no audit sink besides the decision records",
+    "O19": "locks carry hashes; known weaknesses are looked up where the service is built",
+    "O21": "needs a machine without a network: prefetch alone makes no connection (F16)",
+    "O22": "connections are opened lazily, after the fork; tests with several workers rest on it",
+}
+
+HEAD = """\
+# Faults
+
+What may go wrong outside the service, and the tests that hold what it then does. This page is made
+by `make docs` from the tests; do not edit it.
+"""
+
+# Full of ICD-10 codes, which look like rows: there only marks count.
+OF_CODES = ("test_terminology.py", "test_value_sets.py")
+
+_ROW = re.compile(r"(?<![A-Za-z0-9:.])([HJAFDCKO])(\d\d)(?![0-9.])")
+
+
+def rows() -> list[str]:
+    return [f"{letter}{n:02}" for letter, (_, last) in FAMILIES.items() for n in range(1, last + 1)]
+
+
+def named(file: Path) -> Iterator[tuple[str, str]]:
+    """(row, test) for each row that a test function names, or a table of the file that it uses."""
+    codes = file.name in OF_CODES
+    tree = ast.parse(file.read_text("utf-8"))
+    tables = {
+        name.id: _ROW.findall(ast.unparse(node))
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            marks = [ast.unparse(d) for d in node.decorator_list]
+            parts = [m for m in marks if not codes or ".fault(" in m]
+            parts += (
+                []
+                if codes
+                else [ast.get_docstring(node) or "", node.name.upper().replace("_", " ")]
+            )
+            found = _ROW.findall(" ".join(parts))
+            names = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+            for name in () if codes else names:
+                found += tables.get(name, [])
+            for letter, number in found:
+                yield letter + number, node.name
+
+
+def coverage() -> dict[str, list[str]]:
+    """Row → its tests, as `file::test`, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for row, name in named(file):
+            found.setdefault(row, {})[f"{file.relative_to(TESTS.parent)}::{name}"] = None
+    return {row: list(tests) for row, tests in found.items()}
+
+
+def page() -> str:
+    held = coverage()
+    lines = [HEAD, f"**{sum(r in held for r in rows())} of {len(rows())}** rows are held by tests."]
+    for letter, (title, last) in FAMILIES.items():
+        lines += ["", f"## {letter}: {title}", "", "| row | held by |", "|---|---|"]
+        for row in (f"{letter}{n:02}" for n in range(1, last + 1)):
+            tests = "<br>".join(f"`{test}`" for test in held.get(row, ()))
+            lines.append(f"| {row} | {tests or f'not tested: {NOT_TESTED[row]}'} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

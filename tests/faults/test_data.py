@@ -1,0 +1,267 @@
+"""Odd and hostile clinical data (D) and what cards may claim (C), through the whole service."""
+
+from __future__ import annotations
+
+import copy
+import re
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from tests.support.cases import AS_OF, made_up, request_for, topics
+from tests.support.cases import ask as ask_vignette
+from tests.support.vignette import all_vignettes
+
+Json = dict[str, Any]
+LOW = {"results": [{"test": "B12", "value": "120 pg/mL"}]}
+INJECTION = {"what": "hydroxocobalamin injection"}
+THREE_A_WEEK = {"dose": "1 mg", "route": "IM", "timing": "3 a week for 2 weeks, 6 doses"}
+
+
+def resources(request: Json, kind: str) -> list[Json]:
+    return [
+        entry["resource"]
+        for bundle in request["prefetch"].values()
+        if bundle and bundle["resourceType"] == "Bundle"
+        for entry in bundle.get("entry", ())
+        if entry["resource"]["resourceType"] == kind
+    ]
+
+
+def draft(request: Json) -> Json:
+    first: Json = request["context"]["draftOrders"]["entry"][0]["resource"]
+    return first
+
+
+def topics_of(response: Any) -> list[str]:
+    return [card["source"]["topic"]["code"] for card in response.json["cards"]]
+
+
+@pytest.mark.fault("D06")
+def test_the_prefetch_of_another_patient_is_refused(ask, golden):
+    golden["prefetch"]["patient"]["id"] = "somebody-else"
+    assert ask(golden).status_code == 412
+
+
+@pytest.mark.fault("D10")
+def test_the_concept_counts_where_a_reference_stands_beside_it(ask, golden, golden_decision):
+    draft(golden)["medicationReference"] = {"reference": "Medication/folic", "display": "x"}
+    assert topics_of(ask(golden)) == [c["source"]["topic"]["code"] for c in golden_decision]
+
+
+@pytest.mark.fault("D13")
+def test_one_ingredient_of_many_is_no_therapy(ask, golden):
+    order = draft(golden)
+    del order["medicationCodeableConcept"]
+    rxnorm = "http://www.nlm.nih.gov/research/umls/rxnorm"
+    codes = ("11248", "4511", "161")
+    order["contained"] = [
+        {
+            "resourceType": "Medication",
+            "id": "many",
+            "ingredient": [
+                {"itemCodeableConcept": {"coding": [{"system": rxnorm, "code": code}]}}
+                for code in codes
+            ],
+        }
+    ]
+    order["medicationReference"] = {"reference": "#many"}
+    order["dosageInstruction"] = [
+        {
+            "route": {"coding": [{"system": "http://snomed.info/sct", "code": "47625008"}]},
+            "doseAndRate": [{"doseQuantity": {"value": 50, "unit": "mg", "code": "mg"}}],
+        }
+    ]
+    assert not {"dose", "ivroute", "duplicate", "regimen", "route"} & set(topics_of(ask(golden)))
+
+
+@pytest.mark.fault("D20")
+@pytest.mark.parametrize(
+    ("when", "used"),
+    [
+        ({"effectiveDateTime": "2026-06-10"}, True),
+        ({"effectiveDateTime": "2026-06-10T08:00:00+14:00"}, True),
+        ({"effectiveInstant": "2026-06-10T08:00:00Z"}, True),
+        ({"effectivePeriod": {"start": "2026-06-09", "end": "2026-06-10"}}, True),
+        ({"issued": "2026-06-10T08:00:00Z"}, True),
+        ({"effectiveDateTime": "2026-06"}, True),
+        ({"effectiveDateTime": "2031-01-01"}, False),
+        ({"effectiveDateTime": "1990-01-01", "value": "420"}, False),
+    ],
+)
+def test_any_form_of_time_is_read_and_the_future_is_not_used(ask, golden, when, *, used):
+    when = dict(when)
+    for result in resources(golden, "Observation"):
+        if any(c["code"] == "2132-9" for c in result["code"]["coding"]):
+            for name in [n for n in result if n.startswith(("effective", "issued"))]:
+                del result[name]
+            if "value" in when:
+                result["valueQuantity"]["value"] = int(when.pop("value"))
+            result.update(when)
+    assert ("regimen" in topics_of(ask(golden))) is used
+
+
+@pytest.mark.fault("D21")
+@pytest.mark.parametrize("form", ["component", "hasMember"])
+def test_a_result_inside_a_panel_is_found(ask, golden, form):
+    (result,) = [
+        r
+        for r in resources(golden, "Observation")
+        if any(c["code"] == "2132-9" for c in r["code"]["coding"])
+    ]
+    panel = {
+        "resourceType": "Observation",
+        "id": "panel",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "58410-2"}]},
+        "subject": result["subject"],
+        "effectiveDateTime": result["effectiveDateTime"],
+    }
+    entries = golden["prefetch"]["observations"]["entry"]
+    if form == "component":
+        panel["component"] = [{"code": result["code"], "valueQuantity": result["valueQuantity"]}]
+        entries[:] = [e for e in entries if e["resource"] is not result]
+    else:
+        panel["hasMember"] = [{"reference": f"Observation/{result['id']}"}]
+    entries.append({"resource": panel})
+    assert topics_of(ask(golden)) == ["regimen"]
+
+
+@pytest.mark.fault("D28")
+@pytest.mark.parametrize("status", ["active", "stopped", "completed", "on-hold", "unknown"])
+def test_other_medicines_change_no_decision(status):
+    plain = topics(ask_vignette(request_for(made_up([INJECTION], record=LOW))))
+    record = {**LOW, "orders": [{"id": "m", "what": "metformin", "status": status}]}
+    assert topics(ask_vignette(request_for(made_up([INJECTION], record=record)))) == plain
+
+
+@pytest.mark.fault("D34")
+def test_two_b12_drafts_get_one_regimen_card():
+    tablets = {"what": "cyanocobalamin tablets", "dose": "1000 microgram", "route": "PO"}
+    for pair in ([INJECTION, tablets], [INJECTION, dict(INJECTION)]):
+        answer = ask_vignette(request_for(made_up(pair, record=LOW)))
+        codes = [card["source"]["topic"]["code"] for card in answer.cards]
+        assert codes.count("regimen") == 1
+
+
+@pytest.mark.fault("D38")
+def test_cycles_and_ten_thousand_contained_resources(ask, golden):
+    order = copy.deepcopy(draft(golden))
+    del order["medicationCodeableConcept"]
+    order["id"] = "cycle"
+    order["contained"] = [
+        {
+            "resourceType": "Medication",
+            "id": f"m{i}",
+            "ingredient": [{"itemReference": {"reference": f"#m{(i + 1) % 10_000}"}}],
+        }
+        for i in range(10_000)
+    ]
+    order["medicationReference"] = {"reference": "#m0"}
+    golden["context"]["draftOrders"]["entry"].append({"resource": order})
+    assert topics_of(ask(golden)) == ["regimen"]
+
+
+@pytest.mark.fault("D42")
+@pytest.mark.parametrize(
+    "text", ["vitamin B12", "hydroxocobalamin injection", "proton pump inhibitor", "B12 shot"]
+)
+def test_an_order_in_words_only_is_not_recognised(ask, golden, text):
+    draft(golden)["medicationCodeableConcept"] = {"text": text}
+    assert topics_of(ask(golden)) == []
+
+
+@pytest.mark.fault("D44", "D32")
+@pytest.mark.parametrize("key", ["conditions", "observations", "procedures", "medicationRequests"])
+@pytest.mark.parametrize("value", ["absent", {"resourceType": "OperationOutcome"}, "<html>"])
+def test_could_not_evaluate_is_never_quiet(ask, golden, key, value):
+    """Neither is it said that there is no deficiency."""
+    if value == "absent":
+        del golden["prefetch"][key]
+    else:
+        golden["prefetch"][key] = value
+    response = ask(golden)
+    if response.status_code == 200:
+        found = topics_of(response)
+        assert "unavailable" in found
+        assert "evidence" not in found
+        assert not any(
+            s.get("isRecommended") for c in response.json["cards"] for s in c.get("suggestions", ())
+        )
+    else:
+        assert response.status_code == 412
+    assert "no b12 deficiency" not in response.text.lower()
+
+
+@pytest.mark.fault("D43", "D45")
+def test_thirty_small_changes_get_the_same_answer(ask, golden, golden_decision):
+    for number in range(30):
+        draft(golden)["note"] = [{"text": f"keystroke {number}"}]
+        response = ask(golden)
+        assert topics_of(response) == [c["source"]["topic"]["code"] for c in golden_decision]
+
+
+@pytest.mark.fault("C09")
+def test_at_most_three_cards_are_not_critical():
+    """Signs, a second injection order, low potassium and a pregnancy at once: the least urgent
+    card is left out, a critical one never."""
+    record = {
+        "results": [
+            {"test": "B12", "value": "160 pg/mL"},
+            {"test": "potassium", "value": "3.1 mmol/L"},
+        ],
+        "conditions": [{"what": "paraesthesia", "onset": AS_OF}],
+        "orders": [
+            {**INJECTION, **THREE_A_WEEK, "id": "running", "status": "active", "written": AS_OF}
+        ],
+    }
+    slip = {**INJECTION, **THREE_A_WEEK, "dose": "1000 mg"}
+    patient = {"age": 31, "pregnant": True}
+    answer = ask_vignette(request_for(made_up([slip], patient=patient, record=record)))
+    found = [(card["indicator"], card["source"]["topic"]["code"]) for card in answer.cards]
+    assert found == [
+        ("critical", "dose"),
+        ("warning", "regimen"),
+        ("warning", "referral"),
+        ("warning", "duplicate"),
+    ]
+
+
+@pytest.mark.fault("C11")
+def test_every_date_of_a_card_is_in_the_record():
+    """A date in the facts of a card was sent; none is made up."""
+    for vignette in all_vignettes():
+        request = request_for(vignette)
+        answer = ask_vignette(request, vignette.as_of, vignette.profile)
+        if answer.status != 200:
+            continue
+        sent = str(request)
+        for card in answer.cards:
+            facts = card["detail"].partition("**Where this comes from**")[0]
+            facts = facts.partition("Decision support for prescribers")[0]
+            for day in re.findall(r"\d{4}-\d{2}-\d{2}", facts):
+                assert day in sent, (vignette.id, day)
+
+
+@pytest.mark.fault("D37")
+def test_ten_thousand_results_change_nothing_and_are_answered_in_time(ask, golden, golden_decision):
+    """More than a deadline of work would be seen: the limit is generous, the machine may be busy."""
+    others = [
+        {
+            "resource": {
+                "resourceType": "Observation",
+                "id": f"other-{i}",
+                "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+                "effectiveDateTime": "2026-06-10",
+                "valueQuantity": {"value": 60 + i % 40, "unit": "/min"},
+            }
+        }
+        for i in range(10_000)
+    ]
+    golden["prefetch"]["observations"]["entry"] += others
+    start = perf_counter()
+    response = ask(golden)
+    assert perf_counter() - start < 3
+    assert topics_of(response) == [c["source"]["topic"]["code"] for c in golden_decision]
