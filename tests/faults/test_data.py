@@ -246,7 +246,7 @@ def test_every_date_of_a_card_is_in_the_record():
 
 @pytest.mark.fault("D37")
 def test_ten_thousand_results_change_nothing_and_are_answered_in_time(ask, golden, golden_decision):
-    """More than a deadline of work would be seen: the limit is generous, the machine may be busy."""
+    """Work beyond a deadline would be seen; the limit is generous, the machine may be busy."""
     others = [
         {
             "resource": {
