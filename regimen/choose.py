@@ -362,23 +362,24 @@ def _neuro_row(s: Situation) -> int:
 
 
 def _prophylaxis(s: Situation, protocol: Protocol) -> Plan | None:
-    """E.2.6, rows 7, 8, 12: monthly, no loading."""
+    """E.2.6, rows 7, 8, 12 (and 15 where the profile says so): no loading; of several the most
+    frequent."""
     policy = protocol.policy
-    if s.ileum.over_threshold is Answer.YES and (s.crohns or policy.ileal_prophylaxis_any_cause):
-        row, card, schedule = (
-            (7 if s.crohns else 8),
-            "regimen-ileal-proph",
-            policy.prophylaxis_ileal,
-        )
-        if s.bariatric.kind is Bariatric.ILEAL:
-            schedule = policy.prophylaxis_bariatric
-    elif s.bariatric.kind is Bariatric.ILEAL:
-        row, card, schedule = 12, "regimen-bari", policy.prophylaxis_bariatric
-    elif s.bariatric.kind is Bariatric.NON_ILEAL and policy.prophylaxis_bariatric_non_ileal:
-        row, card = 15, "regimen-bari-non-ileal"
+    offered: list[tuple[int, str, str]] = []
+    over = s.ileum.over_threshold is Answer.YES
+    if over and (s.crohns or policy.ileal_prophylaxis_any_cause):
+        row = 7 if s.crohns else 8
+        offered.append((row, "regimen-ileal-proph", policy.prophylaxis_ileal))
+    if s.bariatric.kind is Bariatric.ILEAL:
+        offered.append((12, "regimen-bari", policy.prophylaxis_bariatric))
+    if s.bariatric.kind is Bariatric.NON_ILEAL and policy.prophylaxis_bariatric_non_ileal:
         schedule = policy.prophylaxis_bariatric_non_ileal
-    else:
+        offered.append((15, "regimen-bari-non-ileal", schedule))
+    if not offered:
         return None
+    row, card, schedule = min(
+        offered, key=lambda o: protocol.schedules[o[2]].schedule.longest_interval_days
+    )
     product = _product(s, protocol, cancer=False)
     phase: Phase = protocol.phase(PhaseName.MAINTENANCE, schedule, product)
     return Plan(

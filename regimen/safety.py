@@ -78,6 +78,13 @@ def dose_too_high(order: Order, protocol: Protocol) -> Indicator | None:
     return Indicator.WARNING if amount > t.usual_dose_ug else None
 
 
+def dose_too_low(order: Order, protocol: Protocol) -> bool:
+    """E.2.9 d: an injection so small that it may be a slip of units."""
+    amount = order.dose_ug
+    low = amount is not None and amount < protocol.thresholds.dose_low_ug
+    return low and not order.route.is_enteral
+
+
 def given_by_vein(order: Order) -> bool:
     return any(line.route is Route.INTRAVENOUS for line in order.lines)
 
@@ -103,6 +110,7 @@ def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Cho
     switch = leber_conflict(order, c.s)
     product = c.protocol.products["hydroxocobalamin"] if switch else None
     high = dose_too_high(order, c.protocol) is not None
+    low = dose_too_low(order, c.protocol)
     unsaid = order.dose_ug is None and not order.route.is_enteral
     usual = product or _usual_dose(order, c.protocol)
     if switch and order.route.is_enteral:
@@ -110,7 +118,7 @@ def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Cho
     step = CorrectDraft(
         draft=order.record.reference,
         product=product,
-        dose=usual if high or switch or unsaid else None,
+        dose=usual if high or low or switch or unsaid else None,
         route=Route.INTRAMUSCULAR if given_by_vein(order) else None,
     )
     return (Choice(c.protocol.say(label, **values), (step,), recommended=c.s.complete_record),)
@@ -282,10 +290,9 @@ def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
 
 
 def _is_unsafe(c: Case, order: Order) -> bool:
-    low = order.dose_ug is not None and order.dose_ug < c.protocol.thresholds.dose_low_ug
-    high = dose_too_high(order, c.protocol) is not None
+    wrong_dose = dose_too_high(order, c.protocol) is not None or dose_too_low(order, c.protocol)
     conflict = leber_conflict(order, c.s) or bool(cobalamin_allergy(c.facts))
-    return conflict or given_by_vein(order) or high or (low and order.route.is_parenteral)
+    return conflict or given_by_vein(order) or wrong_dose
 
 
 def _is_clean_up(c: Case, order: Order) -> bool:

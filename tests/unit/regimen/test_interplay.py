@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -19,10 +20,12 @@ from regimen.facts import (
     Gap,
     GapKind,
     Ingredient,
+    Length,
     Order,
     OrderStatus,
     PatientFacts,
     RecordRef,
+    Resection,
     Route,
     Subject,
 )
@@ -240,3 +243,26 @@ def test_hydroxocobalamin_is_fine_where_leber_could_not_be_looked_for() -> None:
     daily = every("1", Unit.DAY, count=7, bounds=("7", Unit.DAY))
     assert set(advice(order(daily), labs=(lab(),), gaps=gap, protocol=us)) == {Topic.UNAVAILABLE}
     assert Topic.REGIMEN in advice(order(daily), labs=(lab(),), protocol=us)
+
+
+def test_the_route_is_not_corrected_into_a_dose_that_may_be_a_slip() -> None:
+    picked = order(TIW2, route=Route.INTRAVENOUS, dose="1")
+    (step,) = advice(picked, labs=(lab(),))[Topic.IV_ROUTE].choices[0].steps
+    assert isinstance(step, CorrectDraft)
+    assert step.dose is not None
+    assert step.route is Route.INTRAMUSCULAR
+
+
+@pytest.mark.parametrize(
+    ("profile", "card"), [("default", "regimen-ileal-proph"), ("uk-nice", "regimen-bari")]
+)
+def test_of_two_reasons_for_prophylaxis_the_more_frequent_is_said(profile: str, card: str) -> None:
+    record = RecordRef("Procedure/1")
+    length = Length(Decimal(25), Decimal(25))
+    cards = advice(
+        order(None),
+        findings=(finding(Concept.BARIATRIC_ILEAL),),
+        resections=(Resection(record, length),),
+        protocol=load_protocol(profile),
+    )
+    assert cards[Topic.REGIMEN].rule == card
