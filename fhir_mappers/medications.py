@@ -104,6 +104,7 @@ def _order(
         end=_end(resource, dosages, lines, start),
         continues=_continues(resource),
         group=_group(resource.get("groupIdentifier")),
+        forbids=flag(resource.get("doNotPerform")) is True,
         suggested=_is_suggested(resource.get("groupIdentifier")),
         as_needed=any(_as_needed(dosage) for dosage in dosages),
     )

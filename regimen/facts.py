@@ -325,6 +325,7 @@ class Order:
     end: date | None = None  # end of the order's period, where it has one
     continues: frozenset[str] = frozenset()  # references of orders this one renews or follows
     group: str = ""  # groupIdentifier, as one string
+    forbids: bool = False  # doNotPerform: says that this medicine is not to be given
     suggested: bool = False  # comes from an accepted suggestion of ours
     as_needed: bool = False
 

@@ -41,6 +41,7 @@ from regimen.recommendation import (
     Product,
     Recommendation,
 )
+from regimen.schedule import DAYS, Unit
 from regimen.situation import Cause, Situation, finding_line
 from regimen.treatment import (
     daily_dose_ug,
@@ -297,8 +298,9 @@ def _is_unsafe(c: Case, order: Order) -> bool:
 
 def _is_clean_up(c: Case, order: Order) -> bool:
     """Other B12 treatment goes on: ordered in this session, or running in the record."""
-    gone = stopped_in_session(c.facts) | {order.record.reference}
-    running = (o for o in c.facts.orders if is_running(o, c.facts))
+    gone = stopped_in_session(c.facts) | order.continues | {order.record.reference}
+    # Where B12 is not to be given, what runs in the record is what is meant, not a replacement.
+    running = () if order.forbids else (o for o in c.facts.orders if is_running(o, c.facts))
     return any(
         is_b12_treatment(o, c.protocol)
         and o.record.reference not in gone
@@ -313,14 +315,8 @@ def _is_time_limited(c: Case, order: Order) -> bool:
     if said is None or c.kinds(order) != {OrderKind.MAINTENANCE}:
         return False
     length = said.length_days
-    months = c.protocol.thresholds.finite_maintenance_months
-    if length is not None:
-        return length < months * Decimal("30.4375")
-    return (
-        order.end is not None
-        and order.start is not None
-        and ((order.end - order.start).days < months * Decimal("30.4375"))
-    )
+    year = int(c.protocol.thresholds.finite_maintenance_months * DAYS[Unit.MONTH])
+    return length is not None and length < year
 
 
 def duplicate(c: Case, *, proposes_loading: bool) -> Result:

@@ -52,6 +52,7 @@ NUMB = finding(Concept.NEURO_FINDING, Domain.SENSORY)
 CANCER = finding(Concept.CANCER)
 PREGNANT = finding(Concept.PREGNANCY)
 RUNNING = order(M23, status=OrderStatus.ACTIVE, start=ago(100), name="running")
+RUNNING_ID = RUNNING.record.reference
 ANAPHYLAXIS = Allergy(Allergen.COBALAMIN, RecordRef("AllergyIntolerance/1"), severe=True)
 DAILY = every("1", Unit.DAY)
 HALF_A_YEAR = every("1", Unit.MONTH, bounds=("6", Unit.MONTH))
@@ -266,3 +267,20 @@ def test_of_two_reasons_for_prophylaxis_the_more_frequent_is_said(profile: str, 
         protocol=load_protocol(profile),
     )
     assert cards[Topic.REGIMEN].rule == card
+
+
+def test_a_prohibition_is_a_stop_although_the_running_order_has_another_id() -> None:
+    forbidden = replace(order(M23, status=OrderStatus.STOPPED), selected=True, forbids=True)
+    cards = advice(forbidden, findings=(PERNICIOUS,), orders=(RUNNING,))
+    assert cards[Topic.STOP].indicator is Indicator.CRITICAL
+    stopped = replace(forbidden, forbids=False, continues=frozenset({"MedicationRequest/running"}))
+    assert Topic.STOP in advice(stopped, findings=(PERNICIOUS,), orders=(RUNNING,))
+    clean_up = replace(forbidden, forbids=False)
+    assert Topic.STOP not in advice(clean_up, findings=(PERNICIOUS,), orders=(RUNNING,))
+
+
+@pytest.mark.parametrize(("days", "limited"), [("364", True), ("365", False), ("366", False)])
+def test_a_year_is_not_time_limited(days: str, *, limited: bool) -> None:
+    picked = order(every("1", Unit.MONTH, bounds=(days, Unit.DAY)), continues=(RUNNING_ID,))
+    cards = advice(picked, findings=(PERNICIOUS,), orders=(RUNNING,))
+    assert (Topic.STOP in cards) is limited
