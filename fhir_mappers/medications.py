@@ -101,7 +101,7 @@ def _order(
         antidote=medicine.antidote,
         preserved=medicine.preserved,
         start=start,
-        end=_end(resource, dosages, lines, start),
+        end=_end(dosages, lines, start),
         continues=_continues(resource),
         group=_group(resource.get("groupIdentifier")),
         forbids=flag(resource.get("doNotPerform")) is True,
@@ -147,19 +147,12 @@ def _first_start(resource: Json, dosages: list[Json]) -> date | None:
     return min(starts, default=None)
 
 
-def _end(
-    resource: Json, dosages: list[Json], lines: tuple[DoseLine, ...], start: date | None
-) -> date | None:
-    """The last day of the order: of its instructions, else the last it may be supplied on."""
+def _end(dosages: list[Json], lines: tuple[DoseLine, ...], start: date | None) -> date | None:
+    """The last day of the order, by its instructions. How long it may be supplied is no end of
+    the treatment."""
     ends = [_line_end(*pair, start) for pair in zip(dosages, lines, strict=True)]
     known = [end for end in ends if end is not None]
-    if known and len(known) == len(ends):
-        return max(known)
-    if any(line.schedule is not None for line in lines) and known:
-        return None  # one of them is open-ended
-    supply = as_dict(resource.get("dispenseRequest")).get("validityPeriod")
-    _, last = period(supply)
-    return last.last_day if last else None
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def _line_end(dosage: Json, line: DoseLine, start: date | None) -> date | None:

@@ -48,13 +48,20 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
         for o in running
         if OrderKind.LOADING in kinds(o, protocol) and o.record.reference not in gone
     )
-    maintenance = tuple(o for o in running if OrderKind.MAINTENANCE in kinds(o, protocol))
+    maintenance = tuple(
+        o
+        for o in running
+        if OrderKind.MAINTENANCE in kinds(o, protocol) and not (o.start and o.start > facts.as_of)
+    )
     ended = _ended_loading(facts, neuro, protocol)
     doses = injected(facts)
     six = _loading_doses(doses, protocol)
     last = max((d.on for d in given(facts) if d.on), default=None)
-    loaded = bool(ended or maintenance or (six and neuro.state is not NeuroState.PRESENT))
-    if loaded and not _lapsed(last, ended, maintenance, facts, protocol):
+    enough = bool(six) and neuro.state is not NeuroState.PRESENT
+    loaded = bool(ended or maintenance or enough)
+    # Loading and maintenance are ordered together: the first is not over while it still runs.
+    unfinished = bool(loading) and not ended and not enough
+    if loaded and not unfinished and not _lapsed(last, ended, maintenance, facts, protocol):
         stage = Stage.LOADED
     elif loading or _recent(doses, facts, protocol):
         stage = Stage.LOADING

@@ -460,7 +460,7 @@ def _timed(**repeat: Any) -> list[Json]:
         (
             {"dispenseRequest": {"validityPeriod": {"end": "2026-12-31"}}},
             None,
-            date(2026, 12, 31),
+            None,  # no end of the treatment
         ),
         ({"authoredOn": "24:00"}, None, None),
     ],

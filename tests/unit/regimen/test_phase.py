@@ -77,3 +77,14 @@ def test_with_neurological_signs_six_doses_do_not_end_loading() -> None:
 def test_a_lapsed_maintenance_is_not_loaded() -> None:
     assert stage(given=doses(250), orders=(active(M23, start=500),)) is NOT_LOADED
     assert stage(given=doses(100), orders=(active(M23, start=500),)) is LOADED
+
+
+def test_loading_and_maintenance_ordered_together_are_loading_while_the_first_runs() -> None:
+    pair = (active(ALT, start=10, name="loading"), active(M23, start=10, name="next"))
+    assert stage(given=doses(1, 3, 5, 7, 9), orders=pair, signs=True) is LOADING
+    pair = (active(TIW2, start=4, name="loading"), active(M23, start=4, name="next"))
+    assert stage(given=doses(1, 4), orders=pair) is LOADING
+
+
+def test_maintenance_that_begins_in_the_future_has_not_begun() -> None:
+    assert stage(orders=(active(M23, start=-5),)) is NOT_LOADED
