@@ -153,7 +153,7 @@ def everywhere(envelope: dict) -> list[dict]:
 
 
 @pytest.mark.requirement("S2-04", "BP-08", "BP-10")
-@pytest.mark.fault("O16", "A29")
+@pytest.mark.fault("O16")
 @pytest.mark.parametrize("crash", [False, True])
 def test_nothing_a_client_sends_is_logged_or_echoed(make_app, envelope, log, crash):
     def answer(request, services):

@@ -111,7 +111,7 @@ def test_refusals_are_counted(make_app, envelope, tmp_path):
     )
 
 
-@pytest.mark.fault("O16", "D39")
+@pytest.mark.fault("O16")
 def test_no_label_is_about_anyone(client):
     vignette = ROOT / "fixtures/vignettes/v01-b12-120-pg-ml-injection-picked-without-details"
     request = json.loads((vignette / "request.json").read_text("utf-8"))
