@@ -53,6 +53,7 @@ class Session:
     orders: tuple[Order, ...] = ()
     others: tuple[Order, ...] = ()
     requests: tuple[Draft, ...] = ()
+    elsewhere: bool = False  # an order of ours was picked that is not about this patient
 
     @property
     def ours_selected(self) -> bool:
@@ -77,12 +78,20 @@ def read_session(draft_orders: object, selections: Iterable[Any], patient_id: st
     drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
     requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
     resolve = _resolver(entries)
+    strangers = [
+        Draft(_reference(url, resource), resource, selected=True)
+        for url, resource in entries
+        if resource["resourceType"] == "MedicationRequest"
+        and not subject_is(resource, patient_id)
+        and _is_picked(url, resource, picked)
+    ]
     orders = [order for draft in drafts for order in _orders(draft, resolve)]
     return Session(
         drafts=drafts,
         orders=tuple(order for order in orders if _ours(order)),
         others=tuple(order for order in orders if not _ours(order)),
         requests=requests,
+        elsewhere=any(_ours(order) for one in strangers for order in _orders(one, resolve)),
     )
 
 

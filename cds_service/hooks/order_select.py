@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cds_service import metrics
 from cds_service.cards import CardContext, cards_for
 from cds_service.client_profiles import fitted
-from cds_service.errors import DataUnavailable
+from cds_service.errors import DataUnavailable, InvalidElement
 from cds_service.hooks.request import HookRequest, OrderSelectContext
 from cds_service.hooks.response import Answer
 from cds_service.prefetch import WrongPatient, read_prefetch
@@ -39,6 +39,8 @@ def answer(context: OrderSelectContext, request: HookRequest, services: Services
 
 def explained(context: OrderSelectContext, request: HookRequest, services: Services) -> Explained:
     session = read_session(context.draft_orders, context.selections, context.patient_id)
+    if session.elsewhere:  # an empty answer would read as "looked, nothing to add"
+        raise InvalidElement("context.draftOrders", "a selected order is not about this patient")
     if not session.ours_selected:
         return Explained(Answer())
     facts = _read(context, request, session, services)

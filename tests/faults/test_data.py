@@ -44,6 +44,23 @@ def test_the_prefetch_of_another_patient_is_refused(ask, golden):
     assert ask(golden).status_code == 412
 
 
+@pytest.mark.fault("D06", "D44")
+@pytest.mark.parametrize("patient", ["other", "{{context.patientId}}", "a/../b", "x" * 500])
+def test_an_order_about_another_patient_is_never_all_clear(ask, golden, patient):
+    golden["context"]["patientId"] = patient
+    response = ask(golden)
+    assert response.status_code == 400
+    assert "context.draftOrders" in response.text
+
+
+@pytest.mark.fault("D07")
+def test_an_order_about_another_patient_that_is_none_of_ours_stays_quiet(ask, golden):
+    golden["context"]["patientId"] = "somebody-else"
+    rxnorm = "http://www.nlm.nih.gov/research/umls/rxnorm"
+    draft(golden)["medicationCodeableConcept"] = {"coding": [{"system": rxnorm, "code": "723"}]}
+    assert topics_of(ask(golden)) == []
+
+
 @pytest.mark.fault("D10")
 def test_the_concept_counts_where_a_reference_stands_beside_it(ask, golden, golden_decision):
     draft(golden)["medicationReference"] = {"reference": "Medication/folic", "display": "x"}
