@@ -21,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cds_service import jwks
 from cds_service.settings import MissingData, Mode, ProtocolName, Settings, SettingsError
@@ -370,13 +370,9 @@ def _url(value: Any, place: _Place) -> str:
         raise wrong
     if re.search(r"[?#\\@;]", value):
         raise wrong
-    try:
-        parts = urlsplit(value)
-        fine = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise wrong from None
+    parts = _parts(value, wrong)
     local = place.mode == "development" and parts.hostname in ("127.0.0.1", "localhost")
-    if not fine or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+    if not (parts.scheme == "https" or (parts.scheme == "http" and local)):
         raise wrong
     if "%" in parts.netloc or re.search(r"(^|/)\.{1,2}(/|$)", parts.path):
         raise wrong
@@ -387,14 +383,22 @@ def _origin(value: Any, _: _Place) -> str:
     wrong = _Wrong("must be scheme://host or scheme://host:port")
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@\\*,]+", value):
         raise wrong
+    _parts(value, wrong)
+    if not value.isascii():
+        raise wrong
+    return value
+
+
+def _parts(value: str, wrong: _Wrong) -> SplitResult:
+    """An address with a host, and a port that is one if there is any. Raises `wrong`."""
     try:
         parts = urlsplit(value)
         fine = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         raise wrong from None
-    if not fine or not value.isascii():
+    if not fine:
         raise wrong
-    return value
+    return parts
 
 
 def _path(value: Any, place: _Place) -> Path:

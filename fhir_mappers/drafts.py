@@ -70,28 +70,30 @@ def read_session(draft_orders: object, selections: Iterable[Any], patient_id: st
     entries = _entries(draft_orders)
     picked = _picked(selections)
     found: dict[str, Draft] = {}
+    strangers = []
     for url, resource in entries:
-        if not _usable(resource, patient_id):
+        if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
             continue
-        reference = _reference(url, resource)
-        found.setdefault(reference, Draft(reference, resource, _is_picked(url, resource, picked)))
+        one = Draft(_reference(url, resource), resource, _is_picked(url, resource, picked))
+        if not subject_is(resource, patient_id):
+            strangers.append(one)
+        elif not has_unknown_modifier(resource):
+            found.setdefault(one.reference, one)
     drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
     requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
     resolve = _resolver(entries)
-    strangers = [
-        Draft(_reference(url, resource), resource, selected=True)
-        for url, resource in entries
-        if resource["resourceType"] == "MedicationRequest"
-        and not subject_is(resource, patient_id)
-        and _is_picked(url, resource, picked)
-    ]
     orders = [order for draft in drafts for order in _orders(draft, resolve)]
     return Session(
         drafts=drafts,
         orders=tuple(order for order in orders if _ours(order)),
         others=tuple(order for order in orders if not _ours(order)),
         requests=requests,
-        elsewhere=any(_ours(order) for one in strangers for order in _orders(one, resolve)),
+        elsewhere=any(
+            _ours(order)
+            for one in strangers
+            if one.selected and one.kind == "MedicationRequest"
+            for order in _orders(one, resolve)
+        ),
     )
 
 
@@ -103,12 +105,6 @@ def _entries(draft_orders: object) -> list[tuple[str, Json]]:
         if text(resource.get("resourceType")):
             found.append((text(entry.get("fullUrl")) or "", resource))
     return found
-
-
-def _usable(resource: Json, patient_id: str) -> bool:
-    if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
-        return False
-    return subject_is(resource, patient_id) and not has_unknown_modifier(resource)
 
 
 def _reference(url: str, resource: Json) -> str:

@@ -16,8 +16,8 @@ from regimen.choose import (
     Plan,
     cancer_regimen,
     cyanocobalamin_interval_plan,
+    is_monthly,
     new_on_maintenance,
-    plan,
     treatment_regimen,
 )
 from regimen.compare import Aspect, Comparison, Deviation, compare
@@ -62,7 +62,7 @@ def regimen(c: Case, absorbed: frozenset[Aspect]) -> Result:
     if c.s.inborn:
         because = tuple(finding_line("diagnosis", f, c.protocol) for f in c.s.inborn)
         return card(c, "regimen-specialist", because=because)
-    offered = plan(c.s, c.protocol)
+    offered = c.offered
     if offered is None:
         return "no row of the regimen table applies"
     running = [o for o in c.injections if _ends_running_loading(c, o)]
@@ -107,11 +107,12 @@ def _judge(c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]) ->
         for option in offered.options
     ]
     # With neurological signs the cancer regimen is on offer, but not what the protocol suggests.
-    signs = c.s.neuro.state is NeuroState.PRESENT and not _is_our_own(order)
+    # An order of our own suggestion is not questioned again: that choice has been made.
+    signs = c.s.neuro.state is NeuroState.PRESENT and not order.suggested
     fitting = [j for j in judged if j.conforms and not (signs and j.option.alternative)]
     if fitting:
         asked = c.s.neuro.state is NeuroState.POSSIBLE and len(offered.main) > 1
-        if not asked or any(j.option.neuro for j in fitting) or _is_our_own(order):
+        if not asked or any(j.option.neuro for j in fitting) or order.suggested:
             return None
         return _Judgement(offered, fitting[0], warning=True)
     mains = [j for j in judged if not j.option.alternative]
@@ -144,11 +145,6 @@ def _is_warning(c: Case, found: Comparison) -> bool:
     return neuro and (found.undetailed or any(d.less for d in found.deviations))
 
 
-def _is_our_own(order: Order) -> bool:
-    """Does the order come from an accepted suggestion? Then the choice has been made."""
-    return order.suggested
-
-
 def _already_running(c: Case, order: Order, offered: Plan) -> bool:
     """F.1: the same regimen is running already, and this order does not renew it."""
     return any(
@@ -167,8 +163,7 @@ def _cyanocobalamin_too_rarely(c: Case, order: Order, found: Comparison, offered
         return False
     rare = said.longest_interval_days >= c.protocol.thresholds.cyanocobalamin_max_interval_days
     only_interval = {d.aspect for d in found.deviations} <= {Aspect.INTERVAL, Aspect.PRODUCT}
-    monthly = maintenance.schedule.longest_interval_days <= c.protocol.thresholds.monthly_max_days
-    return rare and only_interval and not monthly
+    return rare and only_interval and not is_monthly(maintenance.schedule, c.protocol)
 
 
 def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendation:
@@ -257,8 +252,7 @@ def _regimen_choices(c: Case, order: Order, judgement: _Judgement) -> tuple[Choi
 
 
 def _label(c: Case, option: Option, told: Regimen) -> str:
-    said = words.regimen(told)
-    said = said[:1].upper() + said[1:]
+    said = words.sentence(words.regimen(told))
     return f"{option.when}: {said}" if option.when else said
 
 
@@ -282,7 +276,7 @@ def _ends_running_loading(c: Case, order: Order) -> bool:
         c.s.neuro.state is NeuroState.PRESENT
         and bool(c.s.phase.running_loading)
         and c.kinds(order) == {OrderKind.MAINTENANCE}
-        and not _is_our_own(order)
+        and not order.suggested
     )
 
 
@@ -523,7 +517,7 @@ def _no_evidence_card(c: Case) -> str:
         return "a deficiency is on record, or could not be looked for"
     if c.facts.unread(*SPEAK_AGAINST_EVIDENCE):
         return "what would make this card wrong could not be read"
-    if plan(c.s, c.protocol) is not None:
+    if c.offered is not None:
         return "a row of the regimen table applies"
     if _at_risk(c) and c.s.neuro.state is not NeuroState.PRESENT:
         return "the risk card says it"
@@ -566,7 +560,7 @@ def _urgent_evidence(
         unfit = [o for o in c.b12 if not compare(o, option, c.s, c.facts, c.protocol).conforms]
         offer = tuple(
             Choice(
-                words.regimen(told)[:1].upper() + words.regimen(told)[1:],
+                words.sentence(words.regimen(told)),
                 (PrescribeRegimen(told, replaces=o.record.reference),),
             )
             for o in unfit[:1]
@@ -661,8 +655,8 @@ def _more_often(c: Case, order: Order, key: str) -> Choice:
     if c.s.avoid_cyanocobalamin:
         product = c.protocol.products[policy.product_leber]
     told = Regimen((c.protocol.phase(PhaseName.MAINTENANCE, key, product),))
-    said = words.regimen(told)
-    return Choice(said[:1].upper() + said[1:], (PrescribeRegimen(told, order.record.reference),))
+    label = words.sentence(words.regimen(told))
+    return Choice(label, (PrescribeRegimen(told, order.record.reference),))
 
 
 def route(c: Case) -> Result:
@@ -670,7 +664,7 @@ def route(c: Case) -> Result:
     orders = [o for o in c.enteral if not _renews_oral(c, o)]
     if not orders or c.s.under_age or cobalamin_allergy(c.facts):
         return "no new oral or nasal B12 order in an adult who may have an injection"
-    offered = plan(c.s, c.protocol)
+    offered = c.offered
     if offered is None or not c.s.deficiency.level.is_deficient:
         return "no deficiency on record"
     order = orders[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from regimen.calendar import within_days
+from regimen.choose import Plan, plan
 from regimen.facts import (
     Concept,
     Gap,
@@ -44,6 +45,7 @@ class Case:
     combinations: tuple[Order, ...]  # selected products with B12 among other ingredients
     folic_acid: tuple[Order, ...]
     ended: tuple[Order, ...]  # selected B12 orders that are a stop or a hold
+    offered: Plan | None  # the regimens the protocol offers; None: no row applies
 
     @property
     def injections(self) -> tuple[Order, ...]:
@@ -76,6 +78,7 @@ def case(facts: PatientFacts, s: Situation, protocol: Protocol) -> Case:
         combinations=tuple(o for o in cobalamins if o.combination),
         folic_acid=tuple(o for o in ordered if o.ingredient is Ingredient.FOLIC_ACID),
         ended=tuple(o for o in picked if o.ingredient.is_cobalamin and o.status in ENDS),
+        offered=plan(s, protocol),
     )
 
 
@@ -163,7 +166,13 @@ TEST_NAMES = {
 
 
 def order_tests(
-    c: Case, tests: tuple[Test, ...], *, label: str = "label-tests", **how: object
+    c: Case,
+    tests: tuple[Test, ...],
+    *,
+    label: str = "label-tests",
+    urgent: bool = False,
+    every_months: int | None = None,
+    note: str = "",
 ) -> tuple[Choice, ...]:
     """A suggestion that orders the tests not already requested; none if all are."""
     days = c.protocol.thresholds.referral_recent_days
@@ -174,17 +183,8 @@ def order_tests(
     if not wanted:
         return ()
     names = ", ".join(TEST_NAMES[t] for t in wanted)
-    step = OrderTests(
-        wanted,
-        urgent=bool(how.get("urgent", False)),
-        every_months=_months(how.get("every_months")),
-        note=str(how.get("note", "")),
-    )
+    step = OrderTests(wanted, urgent=urgent, every_months=every_months, note=note)
     return (Choice(c.protocol.say(label, words=names), (step,)),)
-
-
-def _months(value: object) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def remove_choice(c: Case, order: Order, label: str = "label-remove") -> Choice:

@@ -8,7 +8,6 @@ settle becomes several options with none recommended. `plan` shows the precedenc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from regimen import words
 from regimen.bowel import Bariatric
@@ -281,7 +280,7 @@ def _regimen_card(s: Situation, regimen: Regimen, protocol: Protocol) -> str:
     neuro = s.neuro.state is NeuroState.PRESENT
     if neuro and regimen.loading is not None:
         return "regimen-nitrous" if regimen.maintenance is None else "regimen-neuro"
-    monthly = regimen.maintenance is not None and _is_monthly(regimen.maintenance.schedule)
+    monthly = regimen.maintenance is not None and is_monthly(regimen.maintenance.schedule, protocol)
     if regimen.loading is None:
         usual = protocol.policy.maintenance
         standard = regimen.maintenance is not None and regimen.maintenance.key == usual
@@ -295,8 +294,8 @@ def _regimen_card(s: Situation, regimen: Regimen, protocol: Protocol) -> str:
     return "regimen-standard"
 
 
-def _is_monthly(schedule: Schedule) -> bool:
-    return schedule.longest_interval_days < Decimal(32)
+def is_monthly(schedule: Schedule, protocol: Protocol) -> bool:
+    return schedule.longest_interval_days <= protocol.thresholds.monthly_max_days
 
 
 def _is_headline_of(key: str, regimen: Regimen, protocol: Protocol) -> bool:
@@ -311,7 +310,7 @@ def _is_headline_of(key: str, regimen: Regimen, protocol: Protocol) -> bool:
         return True
     says_monthly = "every month" in text or "monthly" in text
     if says_monthly:
-        return _is_monthly(maintenance.schedule)
+        return is_monthly(maintenance.schedule, protocol)
     return "2-3 months" not in text or maintenance.schedule.period_max == 3
 
 

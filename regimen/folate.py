@@ -9,7 +9,6 @@ from __future__ import annotations
 from regimen import words
 from regimen.calendar import within_days
 from regimen.case import Case, Result, card, order_tests, remove_choice
-from regimen.choose import plan
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Analyte,
@@ -183,7 +182,7 @@ def _probable(c: Case, order: Order) -> Result:
 
 def _add_b12(c: Case) -> tuple[Choice, ...]:
     """The first phase of the regimen as a new order; what follows it is said in words."""
-    offered = plan(c.s, c.protocol)
+    offered = c.offered
     if offered is None or c.s.under_age or cobalamin_allergy(c.facts):
         return ()
     first: dict[Regimen, None] = {}

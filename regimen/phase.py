@@ -35,7 +35,6 @@ class TreatmentPhase:
     running_loading: tuple[Order, ...] = ()
     running_maintenance: tuple[Order, ...] = ()
     maintenance_start: date | None = None
-    last_dose: date | None = None
     unread: bool = False  # orders or doses given could not be read
     because: tuple[Line, ...] = ()
 
@@ -53,7 +52,7 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
         for o in running
         if OrderKind.MAINTENANCE in kinds(o, protocol) and not (o.start and o.start > facts.as_of)
     )
-    ended = _ended_loading(facts, neuro, protocol)
+    ended = _ended_loading(facts, neuro, gone, protocol)
     doses = injected(facts)
     six = _loading_doses(doses, protocol)
     last = max((d.on for d in given(facts) if d.on), default=None)
@@ -72,16 +71,16 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
         running_loading=loading,
         running_maintenance=maintenance,
         maintenance_start=_maintenance_start(maintenance, six, ended),
-        last_dose=last,
         unread=facts.unread(Subject.ORDERS, Subject.ADMINISTRATIONS),
         because=_because(six, last, ended, loading, maintenance, protocol),
     )
 
 
-def _ended_loading(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -> tuple[Order, ...]:
+def _ended_loading(
+    facts: PatientFacts, neuro: Neurology, gone: frozenset[str], protocol: Protocol
+) -> tuple[Order, ...]:
     """Loading orders that ran to their end; with neurological signs also those stopped."""
     with_stopped = neuro.state is NeuroState.PRESENT
-    gone = stopped_in_session(facts)
     return tuple(
         o
         for o in facts.orders

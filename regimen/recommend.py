@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from regimen import advice, safety
 from regimen.case import Case, Result, case
-from regimen.choose import plan
 from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
@@ -117,8 +116,7 @@ def _absorbed(results: dict[str, Result]) -> frozenset[Aspect]:
 
 
 def _proposes_loading(c: Case) -> bool:
-    offered = plan(c.s, c.protocol)
-    return offered is not None and offered.options[0].regimen.loading is not None
+    return c.offered is not None and c.offered.options[0].regimen.loading is not None
 
 
 def _outcome(rule: str, result: Result) -> RuleOutcome:

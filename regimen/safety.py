@@ -12,7 +12,6 @@ from decimal import Decimal
 from regimen import words
 from regimen.calendar import within_days
 from regimen.case import Case, Result, card, order_tests, remove_choice
-from regimen.choose import plan
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Allergen,
@@ -39,7 +38,6 @@ from regimen.recommendation import (
     Line,
     PrescribeRegimen,
     Product,
-    Recommendation,
 )
 from regimen.schedule import DAYS, Unit
 from regimen.situation import Cause, Situation, finding_line
@@ -86,6 +84,10 @@ def dose_too_low(order: Order, protocol: Protocol) -> bool:
     return low and not order.route.is_enteral
 
 
+def dose_is_wrong(order: Order, protocol: Protocol) -> bool:
+    return dose_too_high(order, protocol) is not None or dose_too_low(order, protocol)
+
+
 def given_by_vein(order: Order) -> bool:
     return any(line.route is Route.INTRAVENOUS for line in order.lines)
 
@@ -109,17 +111,16 @@ def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Cho
     if cobalamin_allergy(c.facts):
         return ()
     switch = leber_conflict(order, c.s)
-    product = c.protocol.products["hydroxocobalamin"] if switch else None
-    high = dose_too_high(order, c.protocol) is not None
-    low = dose_too_low(order, c.protocol)
-    unsaid = order.dose_ug is None and not order.route.is_enteral
-    usual = product or _usual_dose(order, c.protocol)
     if switch and order.route.is_enteral:
         return _switch_to_injection(c, order)
+    product = c.protocol.products["hydroxocobalamin"] if switch else None
+    usual = product or _usual_dose(order, c.protocol)
+    unsaid = order.dose_ug is None and not order.route.is_enteral
+    rewrite = dose_is_wrong(order, c.protocol) or switch or unsaid
     step = CorrectDraft(
         draft=order.record.reference,
         product=product,
-        dose=usual if high or low or switch or unsaid else None,
+        dose=usual if rewrite else None,
         route=Route.INTRAMUSCULAR if given_by_vein(order) else None,
     )
     return (Choice(c.protocol.say(label, **values), (step,), recommended=c.s.complete_record),)
@@ -128,7 +129,7 @@ def correction(c: Case, order: Order, label: str, **values: object) -> tuple[Cho
 def _switch_to_injection(c: Case, order: Order) -> tuple[Choice, ...]:
     """From tablets or spray to the injection its schedule changes too: the protocol's regimen, or
     where it has none, no order."""
-    offered = plan(c.s, c.protocol)
+    offered = c.offered
     if offered is None or c.s.under_age:
         return (remove_choice(c, order),)
     return tuple(
@@ -291,9 +292,8 @@ def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
 
 
 def _is_unsafe(c: Case, order: Order) -> bool:
-    wrong_dose = dose_too_high(order, c.protocol) is not None or dose_too_low(order, c.protocol)
     conflict = leber_conflict(order, c.s) or bool(cobalamin_allergy(c.facts))
-    return conflict or given_by_vein(order) or wrong_dose
+    return conflict or given_by_vein(order) or dose_is_wrong(order, c.protocol)
 
 
 def _is_clean_up(c: Case, order: Order) -> bool:
@@ -435,8 +435,4 @@ def paediatric(c: Case) -> Result:
 
 def _ordered(order: Order) -> tuple[Line, ...]:
     text = words.order(order)
-    return (Line(text[:1].upper() + text[1:], (order.record,)),)
-
-
-def fired(results: dict[str, Result], *rules: str) -> bool:
-    return any(isinstance(results.get(rule), Recommendation) for rule in rules)
+    return (Line(words.sentence(text), (order.record,)),)

@@ -120,6 +120,11 @@ def regimen(said: Regimen) -> str:
     return ", then ".join(phase(p) for p in said.phases)
 
 
+def sentence(text: str) -> str:
+    """The same with a capital letter; the rest is left alone, abbreviations keep theirs."""
+    return text[:1].upper() + text[1:]
+
+
 def brief(said: Regimen) -> str:
     """ "hydroxocobalamin 1 mg IM three times a week for 2 weeks (6 doses), then every month"."""
     first = said.phases[0]
