@@ -99,6 +99,8 @@ def read_condition(resource: Json, as_of: date) -> tuple[Finding, ...]:
 
 def meanings_of(code: object) -> list[Meaning]:
     """Everything one CodeableConcept means to the protocol, one Meaning a concept."""
+    if not code:
+        return []
     texts = words.texts_of(code)
     codes = value_sets().matches_concept(el.as_dict(code))
     found = [*_by_codes(codes, texts), *_by_text(texts)]
@@ -109,6 +111,8 @@ def meanings_of(code: object) -> list[Meaning]:
 
 
 def _by_codes(codes: Sequence[Code], texts: Sequence[str]) -> Iterable[Meaning]:
+    if not codes:
+        return
     settled = settle(codes)
     yield from _deficiency(settled, texts)
     yield from _neurology(codes)

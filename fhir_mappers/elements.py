@@ -117,8 +117,9 @@ _TIME = re.compile(
     re.ASCII,
 )
 _LONGEST_TIME = 64
-_SECOND = timedelta(seconds=1)
 _INSTANT = timedelta(microseconds=1)
+_LAST_OF_SECOND = timedelta(seconds=1) - _INSTANT
+_LAST_OF_MINUTE = timedelta(minutes=1) - _INSTANT
 
 
 class Moment(NamedTuple):
@@ -175,21 +176,22 @@ def _days(match: re.Match[str]) -> Moment:
 
 def _time_of_day(match: re.Match[str]) -> Moment:
     second, zone = match[6], _zone(match[8])
-    fraction = (match[7] or "")[:6].ljust(6, "0")
+    leap = second == "60"  # a leap second is the one before it
     written = datetime(
         int(match[1]),
         int(match[2]),
         int(match[3]),
         int(match[4]),
         int(match[5]),
-        min(int(second or 0), 59) if (second or "0") <= "60" else 99,  # 60: a leap second
-        int(fraction),
+        59 if leap else int(second or 0),
+        int(match[7][:6].ljust(6, "0")) if match[7] else 0,
         tzinfo=zone,
     )
     first = written if zone is UTC else written.astimezone(UTC)
-    width = timedelta(minutes=1) if second is None else _SECOND
-    exact = match[7] is not None
-    return Moment(first, first if exact else first + width - _INSTANT, written.date())
+    if match[7]:
+        return Moment(first, first, written.date())
+    width = _LAST_OF_MINUTE if second is None else _LAST_OF_SECOND
+    return Moment(first, first + width, written.date())
 
 
 def _zone(words: str | None) -> timezone:
@@ -275,8 +277,11 @@ def subject_is(resource: Json, patient_id: str) -> bool:
     if resource.get("resourceType") == "Patient":
         own = text(resource.get("id"))
         return own is None or own == patient_id
-    named = [*as_list(resource.get("subject")), *as_list(resource.get("patient"))]
-    return all(_names(one, patient_id) for one in named)
+    subject, patient = resource.get("subject"), resource.get("patient")
+    as_usual = f"Patient/{patient_id}"
+    if patient is None and isinstance(subject, dict) and subject.get("reference") == as_usual:
+        return True
+    return all(_names(one, patient_id) for one in (*as_list(subject), *as_list(patient)))
 
 
 def _names(subject: object, patient_id: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
 from fhir_mappers.dosage import read_route
 from fhir_mappers.elements import (
@@ -28,7 +29,7 @@ from fhir_mappers.elements import (
 )
 from fhir_mappers.medications import dosages_of
 from fhir_mappers.medicines import MASS_UG, Medicine, form_in_words, read_medicines
-from fhir_mappers.terminology import Code, canonical_system, value_sets
+from fhir_mappers.terminology import Code, ValueSets, canonical_system, value_sets
 from fhir_mappers.validity import copied, valid_r4
 from regimen import words
 from regimen.facts import DoseLine, Ingredient, Order, Route, Specialty, Test
@@ -61,19 +62,46 @@ def draft_medication_request(
     `group`: the groupIdentifier it shares with the other phase (see `group_identifier`).
     """
     order = _begun("MedicationRequest", draft, context)
+    sound: Json = {}
+    if draft is None:
+        sound = dict(_prescribed(phase, value_sets()))
+    else:
+        _prescribe_product(order, phase.product)
+        order["dosageInstruction"] = [_dosage(phase, draft)]
+        if phase.name is PhaseName.MAINTENANCE:
+            _undate(order)
+    group = group or group_identifier(draft, context)
+    if group == _new_group(context):
+        order.pop("groupIdentifier", None)
+        sound["groupIdentifier"] = group
+    else:
+        order["groupIdentifier"] = group
+    return valid_r4(order, sound)
+
+
+@lru_cache(maxsize=512)  # the phases of a protocol are few
+def _prescribed(phase: Phase, _: ValueSets) -> Json:
+    """Product and dosage of a new order, the same for every patient: valid, and not to be changed.
+
+    The value sets in use decide which codes it carries.
+    """
+    order: Json = {"resourceType": "MedicationRequest", "status": "draft", "intent": "order"}
+    order["subject"] = {"reference": "Patient/any"}
     _prescribe_product(order, phase.product)
-    order["dosageInstruction"] = [_dosage(phase, draft)]
-    order["groupIdentifier"] = group or group_identifier(draft, context)
-    if phase.name is PhaseName.MAINTENANCE:
-        _undate(order)
-    return valid_r4(order)
+    order["dosageInstruction"] = [_dosage(phase, None)]
+    valid = valid_r4(order)
+    return {name: valid[name] for name in ("medicationCodeableConcept", "dosageInstruction")}
+
+
+def _new_group(context: OrderContext) -> Json:
+    return {"system": OWN_GROUP, "value": f"urn:uuid:{context.group_id}"}
 
 
 def group_identifier(draft: Json | None, context: OrderContext) -> Json:
     """What ties the orders of one suggestion together: the draft's own group, or a new one."""
     own = as_dict((draft or {}).get("groupIdentifier"))
     if not text(own.get("value")):
-        return {"system": OWN_GROUP, "value": f"urn:uuid:{context.group_id}"}
+        return _new_group(context)
     marked = [e for e in dicts(own.get("extension")) if text(e.get("url")) != OWN_GROUP]
     return copied({**own, "extension": [*marked, {"url": OWN_GROUP, "valueBoolean": True}]})
 
@@ -481,7 +509,8 @@ TESTS: dict[Test, tuple[str | None, str]] = {
 def referral_request(specialty: Specialty, context: OrderContext, *, urgent: bool = True) -> Json:
     """A new ServiceRequest for advice or a visit."""
     value_set, name = _REFERRALS[specialty]
-    return _service_request(value_set, name, context, urgent=urgent)
+    request = _begun("ServiceRequest", None, context)
+    return valid_r4(request, _requested(name, value_set, None, value_sets(), urgent=urgent))
 
 
 def lab_request(
@@ -494,25 +523,29 @@ def lab_request(
 ) -> Json:
     """A new ServiceRequest for a laboratory test, once or repeated every so many months."""
     value_set, name = TESTS[test]
-    request = _service_request(value_set, name, context, urgent=urgent)
+    request = _begun("ServiceRequest", None, context)
+    if note:
+        request["note"] = [{"text": note}]
+    return valid_r4(request, _requested(name, value_set, every_months, value_sets(), urgent=urgent))
+
+
+@lru_cache(maxsize=512)
+def _requested(
+    name: str, value_set: str | None, every_months: int | None, sets: ValueSets, *, urgent: bool
+) -> Json:
+    """What is requested, the same for every patient: valid, and not to be changed."""
+    code: Json = {"text": name}
+    if value_set is not None:
+        code["coding"] = _one_of_each_system(sets.emit(value_set))
+    request: Json = {"resourceType": "ServiceRequest", "status": "draft", "intent": "order"}
+    request |= {"subject": {"reference": "Patient/any"}, "code": code}
+    if urgent:
+        request["priority"] = "urgent"
     if every_months is not None:
         repeat = {"frequency": 1, "period": every_months, "periodUnit": "mo"}
         request["occurrenceTiming"] = {"repeat": repeat}
-    if note:
-        request["note"] = [{"text": note}]
-    return valid_r4(request)
-
-
-def _service_request(
-    value_set: str | None, name: str, context: OrderContext, *, urgent: bool
-) -> Json:
-    request = _begun("ServiceRequest", None, context)
-    request["code"] = {"text": name}
-    if value_set is not None:
-        request["code"]["coding"] = _one_of_each_system(value_sets().emit(value_set))
-    if urgent:
-        request["priority"] = "urgent"
-    return valid_r4(request)
+    valid = valid_r4(request)
+    return {n: valid[n] for n in ("code", "priority", "occurrenceTiming") if n in valid}
 
 
 def _one_of_each_system(codes: tuple[Code, ...]) -> list[Json]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from functools import cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Protocol, TypeVar
 
 from fhir_mappers import elements as el
@@ -113,35 +113,40 @@ def _drafted(session: Session) -> Iterator[RequestOnFile]:
 
 
 def _sorted(facts: Iterable[F]) -> tuple[F, ...]:
-    return tuple(sorted(facts, key=_key))
+    """By date, then by record; what stands in one place by everything else it says."""
+    placed = sorted(((_place(fact), fact) for fact in facts), key=itemgetter(0))
+    if len({place for place, _ in placed}) < len(placed):
+        placed.sort(key=lambda one: (one[0], _words(one[1])))
+    return tuple(fact for _, fact in placed)
 
 
 def _once(facts: Iterable[F]) -> tuple[F, ...]:
     """Sorted; of facts that differ only in the record they were taken from, the first."""
-    kept: dict[tuple[str, ...], F] = {}
-    keyed = ((_key(fact), fact) for fact in facts)
-    for (_, _, *content), fact in sorted(keyed, key=itemgetter(0)):
-        kept.setdefault((str(fact.record.on), *content), fact)
+    kept: dict[tuple[object, ...], F] = {}
+    for fact in _sorted(facts):
+        kept.setdefault((fact.record.on, fact.record.label, *_said(fact)), fact)
     return tuple(kept.values())
 
 
-def _key(fact: _Fact) -> tuple[str, ...]:
-    """A total order: by date, then by record, then by everything else the fact says."""
-    return (
-        fact.record.on.isoformat() if fact.record.on else "",
-        fact.record.reference,
-        fact.record.label,
-        *(_words(getattr(fact, name)) for name in _others(type(fact))),
-    )
+def _place(fact: _Fact) -> tuple[str, str, str]:
+    record = fact.record
+    return record.on.isoformat() if record.on else "", record.reference, record.label
+
+
+def _said(fact: _Fact) -> tuple[object, ...]:
+    """Everything a fact says but where it comes from."""
+    said: tuple[object, ...] = _others(type(fact))(fact)
+    return said
 
 
 @cache
-def _others(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(kind) if f.name != "record")
+def _others(kind: type[Any]) -> attrgetter[Any]:
+    return attrgetter(*(f.name for f in fields(kind) if f.name != "record"))
 
 
-def _words(value: object) -> str:
-    """A value as text; the members of a set in their order."""
-    if isinstance(value, frozenset):
-        return ",".join(sorted(map(str, value)))
-    return repr(value)
+def _words(fact: _Fact) -> tuple[str, ...]:
+    """What a fact says as texts, the members of a set in their order."""
+    return tuple(
+        ",".join(sorted(map(str, one))) if isinstance(one, frozenset) else repr(one)
+        for one in _said(fact)
+    )

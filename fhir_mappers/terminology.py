@@ -382,6 +382,7 @@ class ValueSets:
         self.version = version  # the newest version of any file
         self.content_hash = content_hash  # SHA-256 over names and bytes of all files
         self._lines = lines
+        self._written: dict[str, tuple[Code, ...]] = {}  # by set, once it was asked for
         every = tuple(line for of_set in lines.values() for line in of_set)
         by_short = {short: _index(short, every) for short in SYSTEMS}
         local = {line.system for line in every} - SYSTEMS.keys()
@@ -444,6 +445,12 @@ class ValueSets:
 
         Brands, inactive and legacy codes (`read_only`), prefixes and ranges are only for reading.
         """
+        known = self._written.get(value_set)
+        if known is None:
+            known = self._written[value_set] = self._to_write(value_set)
+        return known
+
+    def _to_write(self, value_set: str) -> tuple[Code, ...]:
         codes = [
             line.code
             for line in self._lines[value_set]

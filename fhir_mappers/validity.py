@@ -35,19 +35,21 @@ class CannotBeValid(ValueError):
     """The order could not be made valid R4. Says where, never what."""
 
 
-def valid_r4(resource: Json) -> Json:
+def valid_r4(resource: Json, sound: Json | None = None) -> Json:
     """A copy that is a valid R4 MedicationRequest or ServiceRequest.
 
-    The id stays as it is, even where it is longer than FHIR allows: it is how the client knows
-    its draft. Raises CannotBeValid if what is wrong is not in an element of its own.
+    `sound`: further elements, which are valid and are put in as they are, not as copies. The id
+    stays as it is, even where it is longer than FHIR allows: it is how the client knows its draft.
+    Raises CannotBeValid if what is wrong is not in an element of its own.
     """
+    sound = sound or {}
     resource = copied(resource)
     identifier = resource.pop("id", None)
     _drop_unknown_contained(resource)
     for _ in range(_MOST_ROUNDS):
-        errors = _errors(resource)
+        errors = _errors(resource, sound)
         if not errors:
-            return _with_id(resource, identifier)
+            return _with_id({**resource, **sound}, identifier)
         _mend(resource, errors)
         resource = copied(resource)
     raise CannotBeValid(f"{resource.get('resourceType')} has elements that are not valid R4")
@@ -59,33 +61,33 @@ def _with_id(resource: Json, identifier: object) -> Json:
     return {"resourceType": resource["resourceType"], "id": identifier, **resource}
 
 
-def _model(kind: object) -> type[BaseModel]:
+_KINDS: Final = ("MedicationRequest", "ServiceRequest")
+
+
+def _model(kind: str) -> type[BaseModel]:
     # Imported when first needed: the models take a fifth of a second to load.
     from fhir.resources.R4B.medicationrequest import MedicationRequest  # noqa: PLC0415
     from fhir.resources.R4B.servicerequest import ServiceRequest  # noqa: PLC0415
 
-    models: dict[object, type[BaseModel]] = {
-        "MedicationRequest": MedicationRequest,
-        "ServiceRequest": ServiceRequest,
-    }
-    if kind not in models:
-        raise CannotBeValid("only a MedicationRequest or a ServiceRequest is suggested")
-    return models[kind]
+    return MedicationRequest if kind == "MedicationRequest" else ServiceRequest
 
 
-def _errors(resource: Json) -> list[tuple[Path, str]]:
+def _errors(resource: Json, sound: Json) -> list[tuple[Path, str]]:
     """Where it is not valid, and how. Values are neither kept nor shown: they are the patient's."""
-    model = _model(resource.get("resourceType"))
-    digests = _digests(resource)
+    kind = resource.get("resourceType")
+    if kind not in _KINDS:
+        raise CannotBeValid("only a MedicationRequest or a ServiceRequest is suggested")
+    digests = _digests(resource, sound)
     new = [name for name, digest in digests.items() if digest not in _known_valid]
     if digests and not new:
         return []
+    model, whole = _model(kind), {**resource, **sound}
     if digests and _ALL_NAMES not in new:
-        needed = {name: resource[name] for name in resource if name in new or name in _NEEDED}
+        needed = {name: whole[name] for name in whole if name in new or name in _NEEDED}
         if not _model_errors(model, needed):
             _remember(digests.values())
             return []
-    errors = _model_errors(model, resource)
+    errors = _model_errors(model, whole)
     if not errors:
         _remember(digests.values())
     return errors
@@ -117,7 +119,7 @@ _NEEDED: Final = frozenset(
 _known_valid: set[bytes] = set()
 
 
-def _digests(resource: Json) -> dict[str, bytes]:
+def _digests(resource: Json, sound: Json) -> dict[str, bytes]:
     """Element → digest of its type and content. Empty: must be looked at as a whole.
 
     An extension of a primitive ("_status") can stand for the value that is missing beside it.
@@ -126,7 +128,7 @@ def _digests(resource: Json) -> dict[str, bytes]:
         return {}
     kind = str(resource["resourceType"])
     digests = {name: _digest((kind, name, value)) for name, value in resource.items()}
-    digests[_ALL_NAMES] = _digest((kind, sorted(resource)))
+    digests[_ALL_NAMES] = _digest((kind, sorted([*resource, *sound])))
     return digests
 
 
