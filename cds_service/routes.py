@@ -6,18 +6,16 @@ drop the body on a redirect. No URL, header or body of a request decides where a
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final, cast
 
 from flask import Blueprint, Response, current_app, g, request
+from flask.globals import request_ctx
 
-from cds_service import logs, metrics
+from cds_service import journal, metrics
 from cds_service.cors import cors_headers
 from cds_service.errors import (
     BadRequest,
@@ -30,12 +28,12 @@ from cds_service.errors import (
     UnknownService,
     UnsupportedMediaType,
 )
-from cds_service.feedback import Kept, keep_feedback, read_feedback
-from cds_service.governance import Decided, Governance
+from cds_service.feedback import keep_feedback, read_feedback
+from cds_service.governance import Governance
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.request import decode_request
-from cds_service.hooks.response import Answer, Card, check_response, encode_cards
-from cds_service.records import Decision, Recorder
+from cds_service.hooks.response import Card, check_response, encode_cards
+from cds_service.records import Recorder
 from cds_service.services import Services
 from cds_service.store import Store
 from cds_service.telemetry import Tracing
@@ -83,12 +81,10 @@ def call(service_id: str) -> Response:
     service = runtime.hooks.get(service_id)
     if service is None:
         raise UnknownService
-    g.service = service.id
-    tenant = admitted(service.id)
-    services = runtime.tenancy.services.get(tenant.id)
-    if services is None:
+    told, _ = _admitted(runtime, service.id)
+    if told.services is None:
         raise NotReady
-    cards = _cards(service, services, _body(runtime.max_body_bytes))
+    cards = _cards(runtime, service, told.services, _body(runtime.max_body_bytes))
     body = encode_cards(cards)
     if current_app.config["CHECK_RESPONSES"]:
         check_response(body)
@@ -101,13 +97,12 @@ def feedback(service_id: str) -> Response:
     runtime = _runtime()
     if service_id not in runtime.hooks:
         raise UnknownService
-    g.service = service_id
-    tenant = admitted(service_id, "/feedback")
-    services = runtime.tenancy.services.get(tenant.id) or runtime.services
+    told, tenant = _admitted(runtime, service_id, "/feedback")
+    services = told.services or runtime.services
     reasons = services.protocol.override_reasons.values() if services else ()
     items = read_feedback(_body(runtime.max_body_bytes), [reason.code for reason in reasons])
-    g.kept = kept = keep_feedback(runtime.store, items, tenant, service_id)
-    metrics.fed_back(tenant.id, kept.new)
+    told.kept = keep_feedback(runtime.store, items, tenant, service_id)
+    metrics.fed_back(tenant.id, told.kept.new)
     return _json(b"{}")
 
 
@@ -150,33 +145,34 @@ def _on_metrics_port(runtime: Runtime) -> bool:
     return request.environ.get("SERVER_PORT") == str(runtime.metrics_port)
 
 
-def admitted(service_id: str, suffix: str = "") -> Tenant:
-    """The tenant of this call to a service, or to its feedback (`suffix`), once it may go on."""
-    runtime = _runtime()
+def _admitted(runtime: Runtime, service_id: str, suffix: str = "") -> tuple[journal.Call, Tenant]:
+    """This call to a service, or to its feedback (`suffix`), and whose it is, once it may go on."""
+    told = _told()
+    told.service = service_id
     url = f"{runtime.public_url}/cds-services/{service_id}{suffix}"
     tenant = runtime.tenancy.admit(request.headers.get("Authorization"), url, service_id)
-    g.tenant = tenant
-    return tenant
+    told.tenant, told.services = tenant, runtime.tenancy.services.get(tenant.id)
+    return told, tenant
 
 
-def _cards(service: Service, services: Services, body: bytes) -> tuple[Card, ...]:
+def _cards(runtime: Runtime, service: Service, services: Services, body: bytes) -> tuple[Card, ...]:
     """The cards of the answer that the client is to get."""
-    hook_request = decode_request(body)
-    g.fetches = hook_request.fetches
-    g.hook_instance = _uuid_of(hook_request.hook_instance)
-    if hook_request.hook != service.hook:
+    told = _told()
+    asked = decode_request(body)
+    told.fetches = asked.fetches
+    told.hook_instance = _uuid_of(asked.hook_instance)
+    if asked.hook != service.hook:
         raise InvalidElement("hook", "is not the hook of this service")
-    _runtime().tenancy.check_server(services.tenant, hook_request.fhir_server)
+    runtime.tenancy.check_server(services.tenant, asked.fhir_server)
     try:
         with terminology.using(services.tenant.value_sets):
-            g.answer = answer = service.answer(hook_request, services)
+            told.answer = answer = service.answer(asked, services)
     except DataUnavailable as unavailable:
-        g.unread = unavailable.keys
+        told.unread = unavailable.keys
         raise
     if not answer.outcomes:
         return answer.cards  # not about our orders: nothing to decide on
-    governance = _runtime().governance
-    g.decided = decided = governance.decide(answer.cards, services.tenant, hook_request.context)
+    told.decided = decided = runtime.governance.decide(answer.cards, services.tenant, asked.context)
     return decided.cards
 
 
@@ -224,7 +220,7 @@ def _check_media_type() -> None:
 
 @cds.before_app_request
 def start() -> None:
-    g.started = perf_counter()
+    g.told = journal.Call()
     runtime = _runtime()
     if _on_metrics_port(runtime) and request.path not in ("/metrics", "/healthz", "/readyz"):
         raise UnknownResource
@@ -232,119 +228,44 @@ def start() -> None:
 
 @cds.after_app_request
 def finish(response: Response) -> Response:
-    """The headers of every answer; the log line of every hook call."""
-    if request.method == "OPTIONS":
+    """The headers of every answer; what is told of a call."""
+    asked = request_ctx.request  # itself: a proxy would be asked a dozen times
+    headers = response.headers
+    if asked.method == "OPTIONS":
         response.content_type = _JSON
-    response.headers["Cache-Control"] = "no-store"  # an answer is about one patient, now
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.path.startswith("/cds-services"):
-        preflight = request.method == "OPTIONS"
-        origin = request.headers.get("Origin")
-        response.headers.extend(
-            cors_headers(_runtime().tenancy.tenants, origin, preflight=preflight)
-        )
-    if request.endpoint == "cds.call" and request.method == "POST":
-        _log_call(response.status_code)
-    if request.endpoint == "cds.feedback" and request.method == "POST":
-        _log_feedback(response.status_code)
+    headers["Cache-Control"] = "no-store"  # an answer is about one patient, now
+    headers["X-Content-Type-Options"] = "nosniff"
+    if asked.path.startswith("/cds-services"):
+        preflight = asked.method == "OPTIONS"
+        origin = asked.headers.get("Origin")
+        headers.extend(cors_headers(_runtime().tenancy.tenants, origin, preflight=preflight))
+    if asked.method == "POST" and asked.endpoint in ("cds.call", "cds.feedback"):
+        _tell(_told(), asked.endpoint, response.status_code)
     return response
 
 
-def _log_feedback(status: int) -> None:
-    kept: Kept = g.get("kept") or Kept(0, 0)
-    tenant: Tenant | None = g.get("tenant")
-    logs.event(
-        logging.INFO if status < 500 else logging.ERROR,
-        "feedback",
-        service=g.get("service"),
-        tenant=tenant.id if tenant else None,
-        status=status,
-        ms=round((perf_counter() - g.started) * 1000, 1),
-        items=kept.items,
-        new=kept.new,
-        error=g.get("error"),
-        error_id=g.get("error_id"),
-    )
+def _tell(told: journal.Call, endpoint: str, status: int) -> None:
+    if status >= 400:
+        told.error, told.error_id = g.get("error"), g.get("error_id")
+    if endpoint == "cds.feedback":
+        journal.feedback(told, status)
+    else:
+        runtime = _runtime()
+        journal.hook_call(told, status, runtime.recorder, runtime.tracing)
 
 
-def _log_call(status: int) -> None:
-    answer: Answer = g.get("answer") or Answer()
-    tenant: Tenant | None = g.get("tenant")
-    services = _runtime().tenancy.services.get(tenant.id) if tenant else None
-    gaps: Counter[tuple[str, str]] = Counter()
-    for gap in answer.gaps:
-        gaps[gap.subject.value, gap.kind.value] += gap.count
-    _count_call(status, tenant, answer, gaps)
-    if tenant and services:
-        _record_call(status, services, answer, gaps)
-    logs.event(
-        logging.INFO if status < 500 else logging.ERROR,
-        "call",
-        service=g.get("service"),
-        tenant=tenant.id if tenant else None,
-        hook_instance=g.get("hook_instance"),
-        status=status,
-        ms=round((perf_counter() - g.started) * 1000, 1),
-        topics=[str(topic) for topic in answer.topics],
-        gaps=[{"key": key, "kind": kind, "count": n} for (key, kind), n in gaps.items()],
-        protocol=services.protocol_version if services else None,
-        fetches=[run._asdict() for run in g.get("fetches", ())] or None,
-        error=g.get("error"),
-        error_id=g.get("error_id"),
-    )
+def _told() -> journal.Call:
+    """What is known so far of the request that is being answered."""
+    return cast(journal.Call, g.told)
 
 
-def _record_call(
-    status: int, services: Services, answer: Answer, gaps: Mapping[tuple[str, str], int]
-) -> None:
-    """One record of what was evaluated; a mere count of everything else."""
-    decided: Decided = g.get("decided") or Decided(mode=services.tenant.mode)
-    recorder, service = _runtime().recorder, g.service
-    if not answer.outcomes and status != DataUnavailable.status:
-        kind = "not-ours" if status == 200 else f"status-{status}"
-        recorder.count(services.tenant.id, service, kind)
-        return
-    recorder.put(
-        Decision(
-            tenant=services.tenant.id,
-            service=service,
-            hook_instance=g.get("hook_instance"),
-            profile=services.protocol.profile,
-            protocol=services.protocol_version,
-            protocol_hash=services.protocol.content_hash,
-            mode=decided.mode,
-            status=status,
-            ms=(perf_counter() - g.started) * 1000,
-            cards=answer.cards,
-            rules=dict(zip(map(str, answer.topics), answer.rules, strict=False)),
-            outcomes=answer.outcomes,
-            gaps=[(key, kind, count) for (key, kind), count in gaps.items()]
-            or [(key, "unread", 1) for key in g.get("unread", ())],
-            withheld=decided.withheld,
-            pseudonym=decided.pseudonym,
-        )
-    )
-
-
-def _count_call(
-    status: int, tenant: Tenant | None, answer: Answer, gaps: Mapping[tuple[str, str], int]
-) -> None:
-    name, mode = (tenant.id, tenant.mode) if tenant else ("none", "none")
-    metrics.called(g.get("service") or "none", name, mode, status, perf_counter() - g.started)
-    _runtime().tracing.call(
-        perf_counter() - g.started,
-        {"service": g.get("service") or "none", "tenant": name, "mode": mode, "status": status},
-    )
-    topics = [(card.source.topic, card.indicator) for card in answer.cards]
-    metrics.advised(name, [(topic.code, word.value) for topic, word in topics if topic])
-    for (key, kind), count in gaps.items():
-        metrics.gap(key, kind, count)
-    for fetch in g.get("fetches", ()):
-        metrics.fetched(name, fetch.outcome, fetch.ms / 1000)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _uuid_of(text: str) -> str | None:
     """The hook instance as a UUID. Other texts are accepted by the service, and not logged."""
+    if _UUID.fullmatch(text):
+        return text
     try:
         return str(uuid.UUID(text)) if len(text) <= 45 else None
     except ValueError:
