@@ -22,7 +22,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 FOLDER = Path(__file__).parent / "value_sets"
 
@@ -373,6 +373,9 @@ def _longest_first(near: Mapping[tuple[str, str], Code]) -> tuple[tuple[str, Cod
     return tuple((stem, code) for (stem, _), code in ordered)
 
 
+_LONGEST_KEPT: Final = 100  # of what was looked up before; a real code or system is no longer
+
+
 class ValueSets:
     """All value sets, ready to be looked up. `read_value_sets` makes one."""
 
@@ -382,6 +385,8 @@ class ValueSets:
         self.version = version  # the newest version of any file
         self.content_hash = content_hash  # SHA-256 over names and bytes of all files
         self._lines = lines
+        # A chart says the same few codes thousands of times; a code alone is nobody's.
+        self._matches = lru_cache(maxsize=4096)(self._look_up)
         self._written: dict[str, tuple[Code, ...]] = {}  # by set, once it was asked for
         every = tuple(line for of_set in lines.values() for line in of_set)
         by_short = {short: _index(short, every) for short in SYSTEMS}
@@ -400,6 +405,11 @@ class ValueSets:
         """
         if not isinstance(system, str) or not isinstance(code, str):
             return ()
+        if len(code) > _LONGEST_KEPT or len(system) > _LONGEST_KEPT:
+            return self._look_up(system, code)
+        return self._matches(system, code)
+
+    def _look_up(self, system: str, code: str) -> tuple[Code, ...]:
         index = self._by_uri.get(system) or self._by_uri.get(system.strip())
         return () if index is None else index.find(code)
 
