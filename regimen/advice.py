@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from regimen import words
 from regimen.bowel import Bariatric
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, gap_lines, order_tests, remove_choice
+from regimen.case import (
+    Case,
+    Result,
+    b12_not_enough,
+    card,
+    gap_lines,
+    order_tests,
+    remove_choice,
+)
 from regimen.choose import (
     Option,
     Plan,
@@ -49,7 +57,13 @@ from regimen.recommendation import (
 )
 from regimen.safety import cobalamin_allergy
 from regimen.situation import DECIDING, finding_line
-from regimen.treatment import daily_dose_ug, is_running, running_injections
+from regimen.treatment import (
+    average_daily_ug,
+    daily_dose_ug,
+    enough_by_mouth,
+    is_running,
+    running_injections,
+)
 
 # --- regimen ----------------------------------------------------------------------------------
 
@@ -671,6 +685,7 @@ def route(c: Case) -> Result:
     key, indicator, lines = _route_reason(c, order)
     if not key:
         return "oral treatment is an acceptable alternative here"
+    there = b12_not_enough(c)
     choices = tuple(
         Choice(
             _label(c, option, option.regimen),
@@ -683,8 +698,8 @@ def route(c: Case) -> Result:
         c,
         key,
         indicator=indicator,
-        because=(*lines, *c.s.deficiency.because),
-        unknown=_unknown(c, offered),
+        because=(*lines, *c.s.deficiency.because, *there.too_little),
+        unknown=(*_unknown(c, offered), *there.unknown),
         proposal=_proposal(choices),
         remarks=_medicine_remarks(c),
         choices=choices,
@@ -707,9 +722,9 @@ def _route_reason(c: Case, order: Order) -> tuple[str, Indicator, tuple[Line, ..
     nasal = order.route is Route.NASAL
     if nasal and policy.route_for_nasal and s.phase.stage is Stage.NOT_LOADED:
         return "route-nasal", Indicator.INFO, ()
-    daily = daily_dose_ug(order)
+    average = average_daily_ug(order)
     standard = c.protocol.thresholds.oral_standard_ug_per_day
-    low = not nasal and daily is not None and daily < standard
+    low = not nasal and average is not None and average < standard
     if low and policy.route_for_low_oral_dose:
         return "route-low-dose", Indicator.INFO, ()
     return "", Indicator.INFO, ()
@@ -721,12 +736,11 @@ def _renews_oral(c: Case, order: Order) -> bool:
         return False
     if c.facts.unread(Subject.ORDERS):
         return True  # the order it renews may be in the part that was not read
-    standard = c.protocol.thresholds.oral_standard_ug_per_day
     return any(
         o.ingredient.is_cobalamin
         and o.route.is_enteral
         and is_running(o, c.facts)
-        and (daily_dose_ug(o) or 0) >= standard
+        and enough_by_mouth(o, c.protocol) is Answer.YES
         for o in c.facts.orders
     )
 

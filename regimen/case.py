@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regimen import words
 from regimen.calendar import within_days
 from regimen.choose import Plan, plan
 from regimen.facts import (
+    Answer,
     Concept,
     Gap,
     GapKind,
@@ -28,7 +30,7 @@ from regimen.recommendation import (
     RemoveDraft,
 )
 from regimen.situation import Situation
-from regimen.treatment import kinds
+from regimen.treatment import enough_by_mouth, is_running, kinds, stopped_in_session
 
 ENDS = (OrderStatus.STOPPED, OrderStatus.ON_HOLD)
 
@@ -151,6 +153,34 @@ def gap_lines(c: Case) -> tuple[Line, ...]:
         )
         for subject, gap in sorted(worst.items())
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnough:
+    """B12 on record that does not count as treatment, in words."""
+
+    too_little: tuple[Line, ...] = ()  # by mouth, less than 1000 microgram a day
+    unknown: tuple[Line, ...] = ()  # how much a day cannot be told
+
+
+def b12_not_enough(c: Case) -> NotEnough:
+    """Running B12 by mouth or by an unknown way that is not shown to be enough."""
+    gone = stopped_in_session(c.facts)
+    standard = words.dose(c.protocol.thresholds.oral_standard_ug_per_day)
+    lines: dict[Answer, list[Line]] = {Answer.NO: [], Answer.UNKNOWN: []}
+    for order in c.facts.orders:
+        if not order.ingredient.is_cobalamin or order.combination or order.route.is_parenteral:
+            continue
+        if not is_running(order, c.facts) or order.record.reference in gone:
+            continue
+        enough = enough_by_mouth(order, c.protocol)
+        if enough is Answer.NO and order.route is Route.UNKNOWN:
+            enough = Answer.UNKNOWN  # rare doses may be injections
+        if enough is not Answer.YES:
+            key = "b12-too-little" if enough is Answer.NO else "b12-amount-unknown"
+            text = c.protocol.say(key, order=words.sentence(words.order(order)), standard=standard)
+            lines[enough].append(Line(text, (order.record,)))
+    return NotEnough(tuple(lines[Answer.NO]), tuple(lines[Answer.UNKNOWN]))
 
 
 TEST_NAMES = {

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 from regimen import words
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, order_tests, remove_choice
+from regimen.case import (
+    Case,
+    NotEnough,
+    Result,
+    b12_not_enough,
+    card,
+    order_tests,
+    remove_choice,
+)
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Analyte,
+    Answer,
     Concept,
     Ingredient,
     Order,
     OrderStatus,
+    Route,
     Subject,
     Test,
 )
-from regimen.labs import in_unit, newest
+from regimen.labs import in_unit, newest, verdict
 from regimen.neurology import NeuroState
 from regimen.recommendation import Choice, Line, PrescribeRegimen, Regimen
 from regimen.safety import cobalamin_allergy
 from regimen.situation import Cause
 from regimen.treatment import (
     daily_dose_ug,
+    enough_by_mouth,
     given,
     is_b12_treatment,
     is_running,
@@ -44,11 +55,12 @@ def folate(c: Case) -> Result:
     order, level = orders[0], c.s.deficiency.level
     if level is Level.REFUTED:
         return "a B12 result in range was found"
-    if _b12_started(c):
+    started = _b12_started(c)
+    if started is Answer.YES:
         return "B12 treatment has started"
     b12_ordered = _b12_in_session(c)
     if level is Level.CONFIRMED:
-        return _in_session(c, order) if b12_ordered else _confirmed(c, order)
+        return _in_session(c, order) if b12_ordered else _confirmed(c, order, started)
     if level is Level.PROBABLE:
         return "B12 is ordered in this session" if b12_ordered else _probable(c, order)
     if _is_exception(c):
@@ -59,6 +71,7 @@ def folate(c: Case) -> Result:
             c,
             "folate-check",
             because=(*_ordered(c, order), *reasons),
+            unknown=_unknown(c),
             choices=order_tests(c, (Test.SERUM_B12, Test.MMA)),
             exclusive=False,
         )
@@ -67,6 +80,7 @@ def folate(c: Case) -> Result:
             c,
             "folate-info",
             because=_ordered(c, order),
+            unknown=_unknown(c),
             choices=order_tests(c, (Test.SERUM_B12,)),
             exclusive=False,
         )
@@ -83,29 +97,38 @@ def _is_high(c: Case, order: Order) -> bool:
     return daily is not None and daily >= c.protocol.thresholds.folic_acid_high_ug_per_day
 
 
-def _b12_started(c: Case) -> bool:
+def _b12_started(c: Case) -> Answer:
     """A dose given or dispensed, a running injection order with a past start, or oral B12 of at
     least 1000 microgram a day."""
+    if given(c.facts):
+        return Answer.YES
     gone = stopped_in_session(c.facts)
-    return bool(given(c.facts)) or any(
+    answers = {
         _counts_as_started(c, o)
         for o in c.facts.orders
         if o.ingredient.is_cobalamin and not o.combination and o.record.reference not in gone
-    )
+    }
+    return next((a for a in (Answer.YES, Answer.UNKNOWN) if a in answers), Answer.NO)
 
 
-def _counts_as_started(c: Case, order: Order) -> bool:
+def _counts_as_started(c: Case, order: Order) -> Answer:
+    """UNKNOWN: one dose a day of it would be enough, but how often it is taken is not known."""
     if not is_running(order, c.facts) or (order.start and order.start > c.facts.as_of):
-        return False
+        return Answer.NO
     if order.route.is_parenteral:
-        return order.start is not None
-    daily = daily_dose_ug(order)
-    return daily is not None and daily >= c.protocol.thresholds.oral_standard_ug_per_day
+        return Answer.YES if order.start is not None else Answer.NO
+    enough = enough_by_mouth(order, c.protocol)
+    may_be = enough is Answer.UNKNOWN or order.route is Route.UNKNOWN
+    if enough is Answer.YES or not may_be:
+        return enough
+    standard = c.protocol.thresholds.oral_standard_ug_per_day
+    return Answer.UNKNOWN if (order.dose_ug or 0) >= standard else Answer.NO
 
 
 def _b12_in_session(c: Case) -> bool:
+    """Details that are not yet written do not speak against an order (E.1)."""
     return any(
-        o.status is not OrderStatus.COMPLETED and is_b12_treatment(o, c.protocol)
+        o.status is not OrderStatus.COMPLETED and is_b12_treatment(o, c.protocol) is not Answer.NO
         for o in c.session_b12
     )
 
@@ -139,9 +162,11 @@ def _reasons_to_check(c: Case) -> tuple[Line, ...]:
 
 
 def _tested(c: Case) -> bool:
+    """A result that says something, if only by the laboratory's flag; not one of no known unit."""
     days = c.protocol.thresholds.lab_window_days
     return any(
         within_days(r.on, c.facts.as_of, days)
+        and (verdict(r, c.protocol) is not None or (r.value is None and r.flag is not None))
         for r in (*c.facts.results(Analyte.B12_TOTAL), *c.facts.results(Analyte.B12_ACTIVE))
     )
 
@@ -149,14 +174,23 @@ def _tested(c: Case) -> bool:
 def _ordered(c: Case, order: Order) -> tuple[Line, ...]:
     daily = daily_dose_ug(order)
     amount = f" ({words.dose(daily)})" if daily is not None else ""
-    return (Line(c.protocol.say("folic-acid-ordered", dose=amount), (order.record,)),)
+    there = b12_not_enough(c)
+    key = "folic-acid-ordered" if there == NotEnough() else "folic-acid-ordered-beside"
+    return (Line(c.protocol.say(key, dose=amount), (order.record,)), *there.too_little)
 
 
-def _confirmed(c: Case, order: Order) -> Result:
+def _unknown(c: Case) -> tuple[Line, ...]:
+    """Results that could not be used, and B12 of which the amount a day is not known."""
+    return (*c.s.deficiency.unknown, *b12_not_enough(c).unknown)
+
+
+def _confirmed(c: Case, order: Order, started: Answer) -> Result:
+    doubtful = started is Answer.UNKNOWN or c.facts.unread(*EXCUSES)
     return card(
         c,
-        "folate-probable" if c.facts.unread(*EXCUSES) else "folate-critical",
+        "folate-probable" if doubtful else "folate-critical",
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
+        unknown=_unknown(c),
         remarks=(*_pregnancy_remark(c), *_age_remark(c)),
         choices=(*_add_b12(c), *_remove(c, order)),
         exclusive=False,
@@ -165,7 +199,8 @@ def _confirmed(c: Case, order: Order) -> Result:
 
 def _in_session(c: Case, order: Order) -> Result:
     line = Line(c.protocol.say("b12-in-session"))
-    return card(c, "folate-order", because=(*_ordered(c, order), line, *c.s.deficiency.because))
+    because = (*_ordered(c, order), line, *c.s.deficiency.because)
+    return card(c, "folate-order", because=because, unknown=_unknown(c))
 
 
 def _probable(c: Case, order: Order) -> Result:
@@ -173,7 +208,7 @@ def _probable(c: Case, order: Order) -> Result:
         c,
         "folate-probable",
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
-        unknown=(Line(c.protocol.say("not-confirmed-mma")),),
+        unknown=(*_unknown(c), Line(c.protocol.say("not-confirmed-mma"))),
         remarks=(*_pregnancy_remark(c), *_age_remark(c)),
         choices=(*_add_b12(c), *order_tests(c, (Test.MMA,)), *_remove(c, order)),
         exclusive=False,

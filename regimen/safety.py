@@ -11,12 +11,13 @@ from decimal import Decimal
 
 from regimen import words
 from regimen.calendar import within_days
-from regimen.case import Case, Result, card, order_tests, remove_choice
+from regimen.case import Case, Result, b12_not_enough, card, order_tests, remove_choice
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Allergen,
     Allergy,
     Analyte,
+    Answer,
     Concept,
     Ingredient,
     Order,
@@ -248,6 +249,7 @@ def _switch(c: Case, order: Order) -> tuple[Choice, ...]:
 
 def stop(c: Case) -> Result:
     """S10, F.16: stopping, holding or limiting B12 where the cause does not go away."""
+    there = b12_not_enough(c)
     ended = [o for o in c.ended if not _is_clean_up(c, o)]
     limited = [o for o in c.injections if _is_time_limited(c, o)]
     if not ended and not limited:
@@ -265,17 +267,17 @@ def stop(c: Case) -> Result:
         if not c.protocol.policy.stop_cause_unknown:
             return "no cause on record; this profile is then silent"
         order = (ended or limited)[0]
-        unknown = (Line(c.protocol.say("cause-not-recorded")),)
-        because = _ordered(order)
+        unknown = (Line(c.protocol.say("cause-not-recorded")), *there.unknown)
+        because = (*_ordered(order), *there.too_little)
         return card(c, "stop-unknown", because=because, unknown=unknown, choices=_keep(c, order))
-    because = c.s.cause_lines
+    because = (*c.s.cause_lines, *there.too_little)
     if ended:
         stopped = [o for o in ended if o.status is OrderStatus.STOPPED]
         order = (stopped or ended)[0]
         key = "stop" if stopped else "stop-hold"
     else:
         order, key = limited[0], "stop-finite"
-    return card(c, key, because=because, choices=_keep(c, order))
+    return card(c, key, because=because, unknown=there.unknown, choices=_keep(c, order))
 
 
 def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
@@ -301,11 +303,14 @@ def _is_clean_up(c: Case, order: Order) -> bool:
     gone = stopped_in_session(c.facts) | order.continues | {order.record.reference}
     # Where B12 is not to be given, what runs in the record is what is meant, not a replacement.
     running = () if order.forbids else (o for o in c.facts.orders if is_running(o, c.facts))
+    # What is being ordered may lack its details (E.1); what runs must be known to be enough.
+    fit = (Answer.YES, Answer.UNKNOWN)
+    replacements = (
+        *(o for o in c.session_b12 if is_b12_treatment(o, c.protocol) in fit),
+        *(o for o in running if is_b12_treatment(o, c.protocol) is Answer.YES),
+    )
     return any(
-        is_b12_treatment(o, c.protocol)
-        and o.record.reference not in gone
-        and OrderKind.ONCE not in c.kinds(o)
-        for o in (*c.session_b12, *running)
+        o.record.reference not in gone and OrderKind.ONCE not in c.kinds(o) for o in replacements
     )
 
 

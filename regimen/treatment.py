@@ -11,6 +11,7 @@ from decimal import Decimal
 from regimen.calendar import months_before
 from regimen.facts import (
     COBALAMINS,
+    Answer,
     DoseGiven,
     DoseLine,
     Order,
@@ -82,7 +83,10 @@ def injected(facts: PatientFacts) -> tuple[DoseGiven, ...]:
 
 
 def daily_dose_ug(order: Order) -> Decimal | None:
-    """Micrograms on a day of treatment; without a schedule, one dose. None: dose unknown."""
+    """Micrograms on a day on which it is taken; without a schedule, one dose. None: dose unknown.
+
+    For whether it is enough B12, see `average_daily_ug`.
+    """
     if order.dose_ug is None:
         return None
     said = order.schedule
@@ -91,13 +95,36 @@ def daily_dose_ug(order: Order) -> Decimal | None:
     return order.dose_ug / said.interval_days
 
 
-def is_b12_treatment(order: Order, protocol: Protocol) -> bool:
+def average_daily_ug(order: Order) -> Decimal | None:
+    """Micrograms a day over the course, at the least the order can mean: 1000 a week are 143.
+
+    None: the dose or how often is not known, or it is taken as needed.
+    """
+    amounts = [_average(line) for line in order.lines]
+    known = [amount for amount in amounts if amount is not None]
+    return min(known) if len(known) == len(amounts) and not order.as_needed else None
+
+
+def _average(line: DoseLine) -> Decimal | None:
+    if line.dose_ug is None or line.schedule is None:
+        return None
+    # A single dose is no treatment that goes on.
+    return Decimal(0) if line.schedule.once else line.dose_ug / line.schedule.longest_interval_days
+
+
+def enough_by_mouth(order: Order, protocol: Protocol) -> Answer:
+    """S23: at least 1000 microgram a day, on average."""
+    average = average_daily_ug(order)
+    if average is None:
+        return Answer.UNKNOWN
+    return Answer.YES if average >= protocol.thresholds.oral_standard_ug_per_day else Answer.NO
+
+
+def is_b12_treatment(order: Order, protocol: Protocol) -> Answer:
     """An injection, or by mouth at least 1000 microgram a day; not one of many ingredients."""
     if order.ingredient not in COBALAMINS or order.combination or order.antidote:
-        return False
-    daily = daily_dose_ug(order)
-    enough = daily is None or daily >= protocol.thresholds.oral_standard_ug_per_day
-    return not order.route.is_enteral or enough
+        return Answer.NO
+    return enough_by_mouth(order, protocol) if order.route.is_enteral else Answer.YES
 
 
 def treated_before(facts: PatientFacts, sample: date, protocol: Protocol) -> bool:
