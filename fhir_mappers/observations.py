@@ -18,6 +18,7 @@ from fhir_mappers import elements as el
 from fhir_mappers import words
 from fhir_mappers.conditions import Meaning, meanings_of
 from fhir_mappers.terminology import Code, settle, value_sets
+from regimen import labs
 from regimen.facts import (
     Activity,
     Analyte,
@@ -204,7 +205,28 @@ _BY_ATTRIBUTE: dict[str, _Test] = {
 # Red cell and whole blood folate are low in B12 deficiency too: not evidence of folate deficiency.
 _NOT_SERUM_FOLATE = frozenset({"2283-0", "25415-1"})
 
-_SMALLEST, _LARGEST = Decimal("1e-6"), Decimal("1e6")
+# What no patient has: a slip of units, or of the decimal point. From the first number to below the
+# second, in the unit the cut-offs are in; wide enough for any disease and for B12 on injections.
+_Range = tuple[Decimal, Decimal]
+
+
+def _from(low: str, high: str) -> _Range:
+    return Decimal(low), Decimal(high)
+
+
+_PLAUSIBLE: dict[tuple[Analyte, str], _Range] = {
+    (Analyte.B12_TOTAL, "ng/L"): _from("10", "100000"),
+    (Analyte.B12_TOTAL, "pmol/L"): _from("7", "73800"),
+    (Analyte.B12_ACTIVE, "pmol/L"): _from("1", "10000"),
+    (Analyte.MMA, "umol/L"): _from("0.01", "100"),
+    (Analyte.HOMOCYSTEINE, "umol/L"): _from("1", "1000"),
+    (Analyte.HAEMOGLOBIN, "g/L"): _from("20", "300"),
+    (Analyte.MCV, "fL"): _from("40", "200"),
+    (Analyte.POTASSIUM, "mmol/L"): _from("1", "15"),
+    (Analyte.EGFR, "mL/min"): _from("1", "300"),
+    (Analyte.PLATELETS, "10*9/L"): _from("1", "5000"),
+}
+_ANY_NUMBER = _from("1e-6", "1e6")
 
 
 def _lab(reading: _Reading) -> LabResult | None:
@@ -217,9 +239,11 @@ def _lab(reading: _Reading) -> LabResult | None:
         flag = flag or _ordinal(reading.element)
         number = _antibody_number(reading.element)
     else:
-        number = _number(reading.element, test.units)
+        number = _number(reading.element, test)
     if number is None and flag is None:
         return None
+    if number == _IMPLAUSIBLE:
+        flag = None  # it was given for that number
     number = number or _Number()
     return LabResult(
         analyte=test.analyte,
@@ -260,40 +284,46 @@ class _Number:
 
 
 _UNREADABLE_VALUE = _Number(unreadable="value")
+_AMBIGUOUS = _Number(unreadable="ambiguous")
+_IMPLAUSIBLE = _Number(unreadable="implausible")
 # Bounded at every step: no text takes longer than its length.
 _WRITTEN = re.compile(
     r"([<>]=?)?[ ]{0,5}([0-9]{1,15}(?:\.[0-9]{1,15})?)[ ]{0,5}([A-Za-zµμ\[{%].{0,50})?", re.ASCII
 )
 _LONGEST_WRITTEN = 80
+# "1.200" is a thousand and two hundred in half of Europe; nothing groups digits after a zero.
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}", re.ASCII)
 
 
-def _number(element: Json, units: frozenset[str]) -> _Number | None:
+def _number(element: Json, test: _Test) -> _Number | None:
     """The value of a quantitative test. None: there is none, which is not zero."""
     if "valueQuantity" in element:
-        return _of_quantity(element, units)
+        return _of_quantity(element, test)
     written = _written(element)
     if written is not None:
-        return _of_text(written, units)
+        return _of_text(written, test)
     if el.decimal(element.get("valueInteger")) is not None:
         return _Number(el.decimal(element.get("valueInteger")), unreadable="unit")
     others = ("valueRange", "valueRatio", "valueSampledData", "valueInteger", "valueBoolean")
     return _UNREADABLE_VALUE if any(element.get(key) is not None for key in others) else None
 
 
-def _of_quantity(element: Json, units: frozenset[str]) -> _Number | None:
+def _of_quantity(element: Json, test: _Test) -> _Number | None:
     given = element.get("valueQuantity")
     if not isinstance(given, dict):
         return None if given is None else _UNREADABLE_VALUE
     if given.get("value") is None:
         return None  # only a unit, or only an extension
     read = el.quantity(given)
-    if read is None or not _plausible(read.value):
+    if read is None:
         return _UNREADABLE_VALUE
     low, high = _range(element, given)
-    unit = read.unit if read.unit in units else None
+    unit = _one_spelling(read.unit if read.unit in test.units else None)
+    if not _plausible(read.value, unit, test.analyte):
+        return _IMPLAUSIBLE
     return _Number(
         read.value,
-        _one_spelling(unit),
+        unit,
         read.comparator,
         low,
         high,
@@ -305,8 +335,14 @@ def _one_spelling(unit: str | None) -> str | None:
     return "mmol/L" if unit == "meq/L" else unit  # of potassium they are the same
 
 
-def _plausible(value: Decimal) -> bool:
-    return _SMALLEST <= value < _LARGEST
+def _plausible(value: Decimal, unit: str | None, analyte: Analyte) -> bool:
+    known = labs.UNITS.get(analyte, {}).get(unit or "")
+    if known is None:
+        low, high = _ANY_NUMBER
+        return low <= value < high
+    canonical, factor = known
+    low, high = _PLAUSIBLE[analyte, canonical]
+    return low <= value * factor < high
 
 
 def _written(element: Json) -> str | None:
@@ -318,18 +354,19 @@ def _written(element: Json) -> str | None:
     return el.text(concept.get("text")) or next(iter(words.texts_of(concept)), None)
 
 
-def _of_text(written: str, units: frozenset[str]) -> _Number:
+def _of_text(written: str, test: _Test) -> _Number:
     """ "<150 pg/mL" in exactly that form; a decimal comma, a range, a sentence are not read."""
     match = _WRITTEN.fullmatch(written) if len(written) <= _LONGEST_WRITTEN else None
     if match is None:
         return _UNREADABLE_VALUE
-    value = Decimal(match[2])
-    if not _plausible(value):
-        return _UNREADABLE_VALUE
+    if _THOUSANDS.fullmatch(match[2]):
+        return _AMBIGUOUS
+    value, unit = Decimal(match[2]), el.unit_named(match[3])
+    unit = _one_spelling(unit if unit in test.units else None)
+    if not _plausible(value, unit, test.analyte):
+        return _IMPLAUSIBLE
     comparator = Comparator(match[1]) if match[1] else Comparator.EQUAL
-    unit = el.unit_named(match[3])
-    unit = unit if unit in units else None
-    return _Number(value, _one_spelling(unit), comparator, unreadable="" if unit else "unit")
+    return _Number(value, unit, comparator, unreadable="" if unit else "unit")
 
 
 def _antibody_number(element: Json) -> _Number | None:

@@ -609,6 +609,7 @@ def risk(c: Case) -> Result:
         c,
         "risk",
         because=tuple(lines),
+        unknown=c.s.deficiency.unknown,
         choices=order_tests(c, (Test.SERUM_B12, Test.MMA, Test.HOMOCYSTEINE)),
         exclusive=False,
     )

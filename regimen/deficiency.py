@@ -194,8 +194,12 @@ def _decisive(
 ) -> list[tuple[LabResult, Verdict, Line]]:
     """The newest final result that says something, and any newer preliminary one."""
     chosen = []
+    newer_unread = False
     for result in newest_first(facts.results(analyte), protocol):
         said = verdict(result, protocol)
+        newer_unread = newer_unread or (said is None and bool(result.unreadable))
+        if newer_unread and said is Verdict.NORMAL:
+            break  # a newer result came and could not be read: nothing is refuted
         if said is None or _uninformative(result, said, facts, protocol):
             continue
         line = _result_line(result, said, protocol)
@@ -268,20 +272,35 @@ def lab_line(key: str, result: LabResult, protocol: Protocol, **values: object) 
     return Line(text, (result.record,))
 
 
+_UNUSED = {
+    "unit": "lab-unit-unknown",
+    "value": "lab-unreadable",
+    "ambiguous": "lab-ambiguous",
+    "implausible": "lab-implausible",
+}
+_B12 = (Analyte.B12_TOTAL, Analyte.B12_ACTIVE)
+# Judged by rules too, but with units of their own at every laboratory, or looked at by none.
+_NOT_SAID = (*_B12, Analyte.IF_ANTIBODY, Analyte.FOLATE)
+
+
 def _unused(facts: PatientFacts, protocol: Protocol) -> tuple[Line, ...]:
-    """B12 results that came but could not be used: said, never guessed from their size."""
-    lines = []
-    for result in (*facts.results(Analyte.B12_TOTAL), *facts.results(Analyte.B12_ACTIVE)):
-        if verdict(result, protocol) is not None:
-            continue
-        unit_missing = result.value is not None and (
-            result.unit is None or result.unit not in UNITS[result.analyte]
-        )
-        if unit_missing:
-            lines.append(lab_line("lab-unit-unknown", result, protocol))
-        elif result.unreadable:
-            lines.append(lab_line("lab-unreadable", result, protocol))
-    return tuple(lines)
+    """Results that came but could not be used: said, never guessed from their size. Of B12 all;
+    of another test the newest."""
+    found = [
+        r
+        for analyte in _B12
+        for r in facts.results(analyte)
+        if verdict(r, protocol) is None and (r.unreadable or r.value is not None)
+    ]
+    days = protocol.thresholds.lab_window_days
+    others: dict[Analyte, LabResult] = {}
+    for r in facts.labs:
+        if r.analyte not in _NOT_SAID and within_days(r.on, facts.as_of, days):
+            kept = others.setdefault(r.analyte, r)
+            if (str(r.on), r.moment) > (str(kept.on), kept.moment):
+                others[r.analyte] = r
+    found += [r for r in others.values() if r.unreadable]
+    return tuple(lab_line(_UNUSED.get(r.unreadable, "lab-bound"), r, protocol) for r in found)
 
 
 def _severe(facts: PatientFacts, pregnant: bool, protocol: Protocol) -> list[Line]:

@@ -176,7 +176,7 @@ class LabResult:
     low: Decimal | None = None
     high: Decimal | None = None
     preliminary: bool = False
-    unreadable: str = ""  # why a value that was there could not be used: "unit", "value"
+    unreadable: str = ""  # why a value was not used: "unit", "value", "ambiguous", "implausible"
     moment: str = ""  # sorts results of one day: ISO time of effective, then of issue
 
 

@@ -82,9 +82,10 @@ ANALYTES = {
 @pytest.mark.parametrize(("code", "expected"), ANALYTES.items(), ids=ANALYTES.keys())
 def test_each_test_is_known_by_its_code(code: str, expected: tuple[str, Analyte]) -> None:
     unit, analyte = expected
-    found = lab(code, valueQuantity=quantity(Decimal("11.50"), unit))
+    value = Decimal("90.50") if analyte is Analyte.MCV else Decimal("11.50")
+    found = lab(code, valueQuantity=quantity(value, unit))
     assert found is not None
-    assert (found.analyte, found.value, found.unit) == (analyte, Decimal("11.50"), unit)
+    assert (found.analyte, found.value, found.unit) == (analyte, value, unit)
     assert found.unreadable == ""
 
 
@@ -166,9 +167,17 @@ UNREADABLE = {
     "D17 unknown comparator": ({"valueQuantity": quantity(1, comparator="~")}, "value"),
     "D33 decimal comma": ({"valueString": "148,0 pg/mL"}, "value"),
     "D33 thousands": ({"valueString": "1,200 pg/mL"}, "value"),
-    "D16 zero": ({"valueQuantity": quantity(0)}, "value"),
-    "D16 negative": ({"valueQuantity": quantity(-5)}, "value"),
-    "D16 a million": ({"valueQuantity": quantity(1_000_000)}, "value"),
+    "D33 point before three digits": ({"valueString": "1.200 pg/mL"}, "ambiguous"),
+    "D33 point, with a sign": ({"valueString": ">2.000 pg/mL"}, "ambiguous"),
+    "D33 two points": ({"valueString": "1.200.000 pg/mL"}, "value"),
+    "D16 zero": ({"valueQuantity": quantity(0)}, "implausible"),
+    "D16 negative": ({"valueQuantity": quantity(-5)}, "implausible"),
+    "D16 a million": ({"valueQuantity": quantity(1_000_000)}, "implausible"),
+    "D16 one": ({"valueQuantity": quantity(1)}, "implausible"),
+    "D16 a thousandth": ({"valueQuantity": quantity(Decimal("0.12"))}, "implausible"),
+    "D16 a hundred thousand": ({"valueQuantity": quantity(100_000)}, "implausible"),
+    "D16 picomole": ({"valueQuantity": quantity(Decimal("0.148"), "pmol/L")}, "implausible"),
+    "D16 in words": ({"valueString": "0.12 pg/mL"}, "implausible"),
     "J14 number as text": ({"valueQuantity": quantity("120")}, "value"),
     "J03 too large": ({"valueQuantity": quantity(Decimal("1E+400"))}, "value"),
     "J13 quantity as text": ({"valueQuantity": "120 pg/mL"}, "value"),
@@ -181,6 +190,50 @@ def test_a_value_that_cannot_be_read_stays_visible(element: dict[str, Any], why:
     found = b12(**element)
     assert found.unreadable == why
     assert found.unit is None
+
+
+READ = {
+    "D33 two decimals": ({"valueString": "148.25 pg/mL"}, "148.25"),
+    "D33 nothing groups after a zero": ({"valueString": "0.148 ug/L"}, "0.148"),
+    "D33 a number is exact": ({"valueQuantity": quantity(Decimal("148.125"))}, "148.125"),
+    "D16 lowest": ({"valueQuantity": quantity(10)}, "10"),
+    "D16 highest": ({"valueQuantity": quantity(99_999)}, "99999"),
+    "D16 another unit": ({"valueQuantity": quantity(Decimal("0.12"), "ug/L")}, "0.12"),
+}
+
+
+@pytest.mark.parametrize(("element", "value"), READ.values(), ids=READ.keys())
+def test_a_value_that_can_be_is_read(element: dict[str, Any], value: str) -> None:
+    found = b12(**element)
+    assert (found.value, found.unreadable) == (Decimal(value), "")
+
+
+IMPLAUSIBLE = {
+    "MMA in nanomole": ("13964-2", "250", "umol/L"),
+    "MMA in micromole": ("13964-2", "0.25", "nmol/L"),
+    "homocysteine": ("13965-9", "12000", "umol/L"),
+    "haemoglobin per decilitre": ("718-7", "11.8", "g/L"),
+    "haemoglobin per litre": ("718-7", "118", "g/dL"),
+    "MCV": ("787-2", "9.6", "fL"),
+    "potassium": ("2823-3", "42", "mmol/L"),
+    "eGFR": ("62238-1", "900", "mL/min/{1.73_m2}"),
+    "platelets": ("777-3", "250000", "10*9/L"),
+}
+
+
+@pytest.mark.parametrize(("code", "value", "unit"), IMPLAUSIBLE.values(), ids=IMPLAUSIBLE.keys())
+def test_d16_what_no_patient_has_is_not_used_and_stays_visible(
+    code: str, value: str, unit: str
+) -> None:
+    found = lab(code, valueQuantity=quantity(Decimal(value), unit))
+    assert found is not None
+    assert (found.value, found.unit, found.unreadable) == (None, None, "implausible")
+
+
+def test_d16_the_flag_of_an_implausible_number_is_not_used_either() -> None:
+    flagged = {"interpretation": [{"coding": [{"code": "H"}]}]}
+    assert b12(valueQuantity=quantity(100_000), **flagged).flag is None
+    assert b12(valueString="see comment", **flagged).flag is Flag.HIGH
 
 
 NOTHING = {

@@ -54,6 +54,9 @@ def level(
         ([lab(on=ago(365))], Level.CONFIRMED),
         ([lab(on=ago(366))], Level.PROBABLE),  # stale low: re-test
         ([lab(value="420", on=ago(366))], Level.NONE),
+        ([lab(value="420", on=ago(60)), lab(unit=None)], Level.NONE),  # the newer one was not read
+        ([lab(value="420"), lab(unit=None, on=ago(60))], Level.REFUTED),
+        ([lab(value="120", on=ago(60)), lab(unit=None)], Level.CONFIRMED),
         ([lab(value="250", on=ago(366))], Level.NONE),
         ([lab(preliminary=True)], Level.PROBABLE),
         ([lab(value="420", preliminary=True)], Level.NONE),
