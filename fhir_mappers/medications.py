@@ -26,9 +26,10 @@ from fhir_mappers.elements import (
 )
 from fhir_mappers.medicines import Medicine, Resolve, nothing_else, read_medicines
 from fhir_mappers.timing import read_schedule
+from regimen.calendar import months_after
 from regimen.facts import DoseGiven, DoseLine, Order, OrderStatus, RecordRef
 from regimen.recommendation import OWN_GROUP
-from regimen.schedule import Schedule
+from regimen.schedule import Schedule, Unit
 
 _MOST_LINES = 50
 
@@ -87,9 +88,9 @@ def _order(
     resource: Json, medicine: Medicine, status: OrderStatus, *, in_session: bool, selected: bool
 ) -> Order:
     dosages = dosages_of(resource.get("dosageInstruction"))
-    lines = tuple(_line(dosage, medicine, ordered=True) for dosage in dosages)
     written = date_of(resource.get("authoredOn"))
     start = written or _first_start(resource, dosages)
+    lines = tuple(_line(dosage, medicine, ordered=True, since=start) for dosage in dosages)
     return Order(
         record=RecordRef(resource_ref(resource), start, medicine.label),
         ingredient=medicine.ingredient,
@@ -123,11 +124,13 @@ def _first(pair: tuple[int | None, Json]) -> int:
     return pair[0] or 0
 
 
-def _line(dosage: Json, medicine: Medicine, *, ordered: bool) -> DoseLine:
+def _line(
+    dosage: Json, medicine: Medicine, *, ordered: bool, since: date | None = None
+) -> DoseLine:
     return DoseLine(
         route=route_of(dosage, medicine, ordered=ordered),
         dose_ug=dose_of(dosage, medicine),
-        schedule=read_schedule(dosage.get("timing")),
+        schedule=read_schedule(dosage.get("timing"), since),
     )
 
 
@@ -163,13 +166,20 @@ def _line_end(dosage: Json, line: DoseLine, start: date | None) -> date | None:
     return _after(first, line.schedule)
 
 
+_MONTHS = {Unit.MONTH: 1, Unit.YEAR: 12}
+
+
 def _after(first: date | None, schedule: Schedule | None) -> date | None:
     if first is None or schedule is None or schedule.bounds is None:
         return None
-    days = int(schedule.bounds.days.to_integral_value(rounding=ROUND_CEILING))
+    bounds = schedule.bounds
+    days = int(bounds.days.to_integral_value(rounding=ROUND_CEILING))
+    months = bounds.value * _MONTHS.get(bounds.unit, 0)
     try:
+        if months and months == months.to_integral_value():
+            return months_after(first, int(months)) - timedelta(days=1)
         return first + timedelta(days=max(days - 1, 0))
-    except OverflowError:  # beyond the calendar
+    except (OverflowError, ValueError):  # beyond the calendar
         return None
 
 

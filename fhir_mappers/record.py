@@ -29,6 +29,7 @@ from fhir_mappers.observations import read_observations
 from fhir_mappers.patient import read_patient
 from fhir_mappers.procedures import read_procedures
 from fhir_mappers.service_requests import read_service_request
+from fhir_mappers.timing import days_through
 from regimen.facts import DoseGiven, Gap, Order, PatientFacts, RecordRef, RequestOnFile
 
 Json = dict[str, Any]
@@ -70,7 +71,7 @@ def read_facts(
         extents=_once(observed.extents),
         orders=_sorted(_orders(of, resolve)),
         doses=_once([*_doses(of, resolve), *operated.doses]),
-        session=(*session.orders, *session.others),
+        session=tuple(_begins(o, as_of) for o in (*session.orders, *session.others)),
         allergies=_once(_each(read_allergy, of("AllergyIntolerance"))),
         family=_once(_each(read_family_history, of("FamilyMemberHistory"))),
         requests=_sorted([*_each(read_service_request, of("ServiceRequest")), *_drafted(session)]),
@@ -99,6 +100,21 @@ def _doses(of: Callable[[str], list[Json]], resolve: Resolve) -> Iterator[DoseGi
     given = [read_administration(r, resolve) for r in of("MedicationAdministration")]
     supplied = [read_dispense(r, resolve) for r in of("MedicationDispense")]
     yield from (dose for dose in (*given, *supplied) if dose is not None)
+
+
+def _begins(order: Order, as_of: date) -> Order:
+    """A draft that ends on a day and says neither when it begins nor when it was written begins
+    today."""
+    if order.start is not None or order.end is None:
+        return order
+    bounds = days_through(as_of, max(as_of, order.end))
+    lines = tuple(
+        replace(one, schedule=replace(one.schedule, bounds=bounds))
+        if one.schedule is not None and one.schedule.open_ended
+        else one
+        for one in order.lines
+    )
+    return replace(order, lines=lines)
 
 
 def _drafted(session: Session) -> Iterator[RequestOnFile]:

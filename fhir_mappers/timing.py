@@ -60,15 +60,17 @@ _ONCE_A_DAY = frozenset(
 )
 
 
-def read_schedule(timing: object) -> Schedule | None:
+def read_schedule(timing: object, since: date | None = None) -> Schedule | None:
     """The schedule of a FHIR `Timing`; None when it says none that can be read.
+
+    `since`: from when an end without a beginning is measured: the day the order was written.
 
     `repeat` wins over `code`; where only the code says how often, the count and the bounds of
     `repeat` still hold. `event` is looked at last.
     """
     timing = as_dict(timing)
     repeat = as_dict(timing.get("repeat"))
-    limits = _limits(repeat)
+    limits = _limits(repeat, since)
     if limits is None:
         return None
     how_often = _by_repeat(repeat) or _by_code(timing.get("code"))
@@ -92,34 +94,40 @@ class _Limits(NamedTuple):
         return replace(schedule, count=self.doses, bounds=self.bounds)
 
 
-def _limits(repeat: Json) -> _Limits | None:
+def _limits(repeat: Json, since: date | None) -> _Limits | None:
     """None: there is a limit, but which cannot be read; "no end" would be wrong."""
     count = whole(repeat.get("countMax")) or whole(repeat.get("count"))
     if count is not None and not 0 < count <= _MOST_DOSES:
         return None
-    bounds = _bounds(repeat)
-    if bounds is None and _bounded(repeat):
+    bounds = _bounds(repeat, since)
+    if bounds is None and _bounded(repeat, since):
         return None
     return _Limits(count, bounds)
 
 
-def _bounds(repeat: Json) -> Duration | None:
-    """How long the course lasts; the longer end of a range, both days of a period included."""
+def _bounds(repeat: Json, since: date | None) -> Duration | None:
+    """How long the course lasts; the longer end of a range, both days of a period included, which
+    is measured from its own start if it has one."""
     longest = _duration(repeat.get("boundsDuration"))
     longest = longest or _duration(as_dict(repeat.get("boundsRange")).get("high"))
     if longest is not None:
         return longest
     start, end = period(repeat.get("boundsPeriod"))
-    if start is None or end is None or end.last_day < start.day:
-        return None
-    return Duration(Decimal((end.last_day - start.day).days + 1), Unit.DAY)
+    first = start.day if start else since
+    return days_through(first, end.last_day) if first and end else None
 
 
-def _bounded(repeat: Json) -> bool:
-    """Does it name an end? A period or range may also have its first side only."""
+def days_through(first: date, last: date) -> Duration | None:
+    """From one day through another; None where the last is before the first."""
+    days = (last - first).days + 1
+    return Duration(Decimal(days), Unit.DAY) if days > 0 else None
+
+
+def _bounded(repeat: Json, since: date | None) -> bool:
+    """Does it name an end that cannot be read? A period or range may have one side only."""
     end = as_dict(repeat.get("boundsPeriod")).get("end")
     start = as_dict(repeat.get("boundsPeriod")).get("start")
-    if end is not None and start is not None:
+    if end is not None and (start is not None or since is not None):
         return True
     high = as_dict(repeat.get("boundsRange")).get("high")
     return bool(as_dict(repeat.get("boundsDuration"))) or high is not None

@@ -15,6 +15,11 @@ def months_before(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
+def months_after(day: date, months: int) -> date:
+    """The same day of the month, `months` later. Raises ValueError beyond the calendar."""
+    return months_before(day, -months)
+
+
 def within_months(on: date | None, as_of: date, months: int) -> bool:
     """Is `on` known, and not longer ago than that? The boundary day counts."""
     return on is not None and on >= months_before(as_of, months)

@@ -315,7 +315,7 @@ def _is_clean_up(c: Case, order: Order) -> bool:
 
 
 def _is_time_limited(c: Case, order: Order) -> bool:
-    """Maintenance that ends within 12 months. Loading ends by design."""
+    """Maintenance that ends within 12 months: 364 days do, 365 do not. Loading ends by design."""
     said = order.schedule
     if said is None or c.kinds(order) != {OrderKind.MAINTENANCE}:
         return False

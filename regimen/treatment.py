@@ -136,7 +136,8 @@ def treated_before(facts: PatientFacts, sample: date, protocol: Protocol) -> boo
 
 
 def _covers(order: Order, earliest: date, sample: date, protocol: Protocol) -> bool:
-    if order.ingredient not in COBALAMINS or order.start is None or order.start >= sample:
+    """Did it run within the months before the sample? One that runs and says no start may have."""
+    if order.ingredient not in COBALAMINS or (order.start and order.start >= sample):
         return False
     if order.status in (OrderStatus.DRAFT, OrderStatus.UNKNOWN):
         return False
@@ -146,4 +147,5 @@ def _covers(order: Order, earliest: date, sample: date, protocol: Protocol) -> b
         return False
     if order.status is OrderStatus.ACTIVE and order.end is None:
         return True
-    return (order.end or order.start) >= earliest
+    last = order.end or order.start
+    return last is not None and last >= earliest

@@ -279,10 +279,12 @@ class RecordBuilder:
     # --- medicines -----------------------------------------------------------------------------
 
     def order(self, facts: Toml) -> Resource:
-        """An order of the record, by default active since the turn of the year."""
+        """An order of the record, by default active since the turn of the year; `written = ""` is
+        an order without a date."""
+        written = facts.get("written", date(2026, 1, 5))
         body = medication_request(facts) | {
             "status": facts.get("status", "active"),
-            "authoredOn": _day(facts.get("written", date(2026, 1, 5))),
+            "authoredOn": _day(written) if written else None,
         }
         return self.add("MedicationRequest", body, id=facts.get("id", ""))
 

@@ -2,7 +2,7 @@
 
     once · daily · weekly · monthly · 3 a week · 2 a day · 3 per 7 days
     every 2 days · every 12 hours · every 2-3 months · on mon wed fri
-    ... for 2 weeks · ..., 6 doses
+    ... for 2 weeks · ... until 2026-12-14 · ..., 6 doses
 
 Only these; anything else is refused, so that a vignette never says less than it seems to.
 """
@@ -21,6 +21,7 @@ _PER = re.compile(r"(\d+) (?:a|per (\d+)) ?(hour|day|week|month|year)s?")
 _ON = re.compile(r"on ((?:(?:mon|tue|wed|thu|fri|sat|sun) ?)+)")
 _WHOLE = re.compile(
     r"(?P<rhythm>.+?)(?: for (?P<bounds>\d+) (?P<unit>day|week|month|year)s?)?"
+    r"(?: until (?P<until>\d{4}-\d{2}-\d{2}))?"
     r"(?:, (?P<count>\d+) doses)?"
 )
 
@@ -54,6 +55,8 @@ def repeat(words: str) -> Repeat:
         unit = match["unit"]
         bounds = {"value": int(match["bounds"]), "unit": unit, "system": UCUM, "code": UNITS[unit]}
         out["boundsDuration"] = bounds
+    if match["until"]:
+        out["boundsPeriod"] = {"end": match["until"]}
     if match["count"]:
         out["count"] = int(match["count"])
     return out

@@ -458,6 +458,30 @@ def _timed(**repeat: Any) -> list[Json]:
             date(2026, 1, 14),
         ),
         (
+            {
+                "authoredOn": "2026-01-15",
+                "dosageInstruction": _timed(boundsDuration={"value": 6, "code": "mo"}),
+            },
+            date(2026, 1, 15),
+            date(2026, 7, 14),
+        ),
+        (
+            {
+                "authoredOn": "2028-02-29",
+                "dosageInstruction": _timed(boundsDuration={"value": 1, "code": "a"}),
+            },
+            date(2028, 2, 29),
+            date(2029, 2, 27),
+        ),
+        (
+            {
+                "authoredOn": "9999-06-01",
+                "dosageInstruction": _timed(boundsDuration={"value": 1, "code": "a"}),
+            },
+            date(9999, 6, 1),
+            None,
+        ),
+        (
             {"dispenseRequest": {"validityPeriod": {"end": "2026-12-31"}}},
             None,
             None,  # no end of the treatment

@@ -174,6 +174,29 @@ def test_the_session_is_part_of_the_facts() -> None:
     assert [(r.record.reference, r.draft) for r in facts.requests] == [("ServiceRequest/r", True)]
 
 
+def test_d15_a_draft_that_says_only_its_end_begins_today() -> None:
+    repeat = {"frequency": 1, "period": 1, "periodUnit": "mo"}
+    draft = {
+        "resourceType": "MedicationRequest",
+        "id": "x",
+        "status": "draft",
+        "subject": ME,
+        "medicationCodeableConcept": coded(RXNORM, "5514"),
+        "dosageInstruction": [{"timing": {"repeat": repeat}}],
+    }
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": draft}]}
+
+    def length(**more: Any) -> object:
+        repeat["boundsPeriod"] = more
+        facts = read({}, read_session(bundle, ["MedicationRequest/x"], "p"))
+        (order,) = facts.selected
+        return order.schedule.length_days if order.schedule else "unknown"
+
+    assert length(end=(AS_OF + timedelta(days=29)).isoformat()) == 30
+    assert length(end=(AS_OF - timedelta(days=29)).isoformat()) == 1
+    assert length(start=AS_OF.isoformat()) is None
+
+
 HOSTILE: list[Any] = [None, 5, "x", [], {}, True, [None], {"reference": 5}]
 
 

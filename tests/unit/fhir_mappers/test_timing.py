@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -92,6 +93,14 @@ def test_d15_how_often(timing: Json, schedule: Schedule | None) -> None:
 
 
 DAILY: Json = {"frequency": 1, "period": 1, "periodUnit": "d"}
+
+
+def test_d15_an_end_without_a_beginning_is_measured_from_the_day_of_the_order() -> None:
+    timing = {"repeat": DAILY | {"boundsPeriod": {"end": "2026-06-10"}}}
+    assert read_schedule(timing, date(2026, 6, 1)) == every(1, 1, "d", bounds=days(10))
+    assert read_schedule(timing, date(2026, 6, 11)) is None
+    own = {"repeat": DAILY | {"boundsPeriod": {"start": "2026-06-06", "end": "2026-06-10"}}}
+    assert read_schedule(own, date(2026, 6, 1)) == every(1, 1, "d", bounds=days(5))
 
 
 @pytest.mark.parametrize(
