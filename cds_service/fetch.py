@@ -223,12 +223,12 @@ class _Wanted:
         for name in list(wanted)[MAX_MEDICATIONS:]:
             gaps.update((subject, GapKind.TRUNCATED) for subject in wanted[name])
         asked = list(wanted)[:MAX_MEDICATIONS]
-        read: list[el.Json] = []
+        read: list[scan.Scanned] = []
         for name, ask in zip(asked, line.ask([self._read_of(name) for name in asked]), strict=True):
             medication = _medication_of(ask, name)
             if isinstance(medication, GapKind):
                 gaps.update((subject, medication) for subject in wanted[name])
-            elif medication is not None:
+            else:
                 read.append(medication)
         return _extended(record, read, gaps)
 
@@ -260,17 +260,18 @@ def _orders_first(record: Prefetched) -> Iterator[el.Json]:
     yield from sorted(right, key=lambda one: str(one.get("status")) in _OVER)
 
 
-def _medication_of(ask: Ask, name: str) -> el.Json | GapKind | None:
-    """The Medication, if it is one that matters; a GapKind where that cannot be told."""
+def _medication_of(ask: Ask, name: str) -> scan.Scanned | GapKind:
+    """The Medication; a GapKind where it cannot be told whether it is one that matters."""
     if ask.outcome is not Outcome.OK:
         return GapKind.SERVER_ERROR
     try:
-        resource = scan.scan(ask.pages[0]).resource
+        found = scan.scan(ask.pages[0])
     except scan.Unreadable:
         return GapKind.UNREADABLE
+    resource = found.resource
     if resource is not None and (el.has_unknown_modifier(resource) or resource.get("id") != name):
         return GapKind.UNREADABLE
-    return resource
+    return found
 
 
 class _Named(msgspec.Struct, rename="camel"):
@@ -303,13 +304,15 @@ def _delivered_medications(values: Iterable[msgspec.Raw]) -> set[str]:
 
 
 def _extended(
-    record: Prefetched, medications: list[el.Json], gaps: Mapping[tuple[Subject, GapKind], int]
+    record: Prefetched, fetched: list[scan.Scanned], gaps: Mapping[tuple[Subject, GapKind], int]
 ) -> Prefetched:
     """The record with these Medications beside the orders, and what of them is unknown."""
-    beside = [*record.resources.get("Medication", ()), *medications]
+    matter = [one.resource for one in fetched if one.resource is not None]
+    beside = [*record.resources.get("Medication", ()), *matter]
     counts = Counter({(gap.subject, gap.kind): gap.count for gap in record.gaps})
     counts.update(gaps)
     short = {subject for subject, _ in gaps}
+    by_code = Counter(("Medication", one.relevance is scan.Relevance.BY_CODE) for one in fetched)
     return replace(
         record,
         resources=record.resources | ({"Medication": beside} if beside else {}),
@@ -323,4 +326,5 @@ def _extended(
             key: State.PARTIAL if state is State.GIVEN and BY_KEY[key].subject in short else state
             for key, state in record.states.items()
         },
+        recognised=record.recognised + by_code,
     )

@@ -8,7 +8,7 @@ nothing that could tell of a patient, a prescriber or a record is one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,13 @@ class Metrics:
         self.cards = counter("cards", "Cards, by topic.", "tenant", "topic", "indicator")
         self.gaps = counter("gaps", "Parts of records that could not be read.", "key", "kind")
         self.prefetch = counter("prefetch", "Prefetch keys, by what was delivered.", "key", "state")
+        self.entries = counter(
+            "entries",
+            "Resources of records, by whether a value set has a code of theirs.",
+            "tenant",
+            "type",
+            "recognised",
+        )
         self.fhir_seconds = Histogram(
             "b12_cds_fhir_fetch_seconds",
             "Time of requests to FHIR servers.",
@@ -108,6 +115,12 @@ def gap(key: str, kind: str, count: int) -> None:
 def prefetched(key: str, state: str) -> None:
     """A prefetch key of ours was found in this state."""
     _metrics().prefetch.labels(key, state).inc()
+
+
+def entries(tenant: str, recognised: Mapping[tuple[str, bool], int]) -> None:
+    """So many resources of records were read: (type, does a value set have a code of it?)."""
+    for (kind, known), count in recognised.items():
+        _metrics().entries.labels(tenant, kind, "yes" if known else "no").inc(count)
 
 
 def fetched(tenant: str, outcome: str, seconds: float) -> None:

@@ -10,6 +10,7 @@ read becomes a Gap; nothing here raises but WrongPatient.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,12 +40,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prefetched:
-    """`resources` by type; `states` by our prefetch keys; `next_pages`: delivered key → URL."""
+    """`resources` by type; `states` by our prefetch keys; `next_pages`: delivered key → URL.
+
+    `recognised`: how many of each type carry a code of a value set (True), and how many do not.
+    """
 
     resources: dict[str, list[Json]]
     gaps: tuple[Gap, ...]
     states: dict[str, State]
     next_pages: dict[str, str]
+    recognised: Counter[tuple[str, bool]]
 
     @property
     def unanswered(self) -> tuple[Query, ...]:
@@ -184,6 +189,8 @@ class _Value:
     state: State
     resources: list[Json] = field(default_factory=list)
     holds: set[str] = field(default_factory=set)  # types of its entries, relevant or not
+    known: list[str] = field(default_factory=list)  # types of those with a code of a value set
+    unknown: list[str] = field(default_factory=list)  # ... and of those without
     unreadable: int = 0
     serious: bool = False  # an outcome entry says that part of it failed
     truncated: bool = False
@@ -262,13 +269,15 @@ def _take_plain(value: _Value, entries: list[_PlainEntry | None], content: bytes
         included = entry.search is not None and entry.search.mode == "include"
         if not kind:
             value.unreadable += 1
-        elif scan.is_relevant(entry.resource):
-            relevant.append((number, kind, included))
+        elif relevance := scan.relevance(entry.resource):
+            relevant.append((number, kind, included, relevance))
         else:
+            value.unknown.append(kind)
             _hold(value, kind, included=included)
     whole = _RAW_BUNDLE.decode(content).entry if relevant else []
-    for number, kind, included in relevant:
+    for number, kind, included, relevance in relevant:
         if _take_relevant(value, kind, whole[number]):
+            _count(value, kind, relevance)
             _hold(value, kind, included=included)
 
 
@@ -281,6 +290,13 @@ def _take_relevant(value: _Value, kind: str, entry: _BundleEntry | None) -> bool
         return False
     _keep(value, kind, resource, may_be_modified=el.may_be_modified(content))
     return True
+
+
+def _count(value: _Value, kind: str, relevance: scan.Relevance) -> None:
+    if relevance is scan.Relevance.BY_CODE:
+        value.known.append(kind)
+    elif relevance is not scan.Relevance.REFERS:  # else its medicine, not this, has the code
+        value.unknown.append(kind)
 
 
 def _hold(value: _Value, kind: str, *, included: bool) -> None:
@@ -318,10 +334,11 @@ def _is_included(search: msgspec.Raw) -> bool:
 def _take(value: _Value, raw: msgspec.Raw) -> str:
     """Reads one resource; keeps it if it is relevant and we understand all that it says."""
     try:
-        kind, resource = scan.scan(raw)
+        kind, relevance, resource = scan.scan(raw)
     except scan.Unreadable:
         value.unreadable += 1
         return ""
+    _count(value, kind, relevance)
     if resource is not None:
         _keep(value, kind, resource)
     return kind
@@ -348,6 +365,7 @@ class _Reader:
         self._answers: dict[Subject, set[State]] = {query.subject: set() for query in QUERIES}
         self._gaps: dict[tuple[Subject, GapKind], int] = {}
         self._next_pages: dict[str, str] = {}
+        self._recognised: Counter[tuple[str, bool]] = Counter()
 
     def read(self, key: str, pages: Sequence[msgspec.Raw]) -> None:
         values = [_read_value(raw) for raw in pages]
@@ -367,6 +385,10 @@ class _Reader:
             self._note(subject, value)
         if value.next_page and subjects:
             self._next_pages[key] = value.next_page
+        for kinds, known in ((value.known, True), (value.unknown, False)):
+            for kind, count in Counter(kinds).items():
+                if kind in scan.CODED:  # any other word is the client's
+                    self._recognised[kind, known] += count
         for resource in value.resources:
             self._keep(resource)
 
@@ -421,7 +443,7 @@ class _Reader:
                 self._add_gap(query.subject, GapKind.NOT_SUPPLIED)
         gaps = tuple(Gap(s, kind, count) for (s, kind), count in self._sorted_gaps())
         resources = {kind: list(kept.values()) for kind, kept in self._resources.items()}
-        return Prefetched(resources, gaps, states, self._next_pages)
+        return Prefetched(resources, gaps, states, self._next_pages, self._recognised)
 
     def _sorted_gaps(self) -> Iterator[tuple[tuple[Subject, GapKind], int]]:
         yield from sorted(self._gaps.items(), key=lambda item: (item[0][0].value, item[0][1]))

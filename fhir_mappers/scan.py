@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
+from fhir_mappers import elements as el
 from fhir_mappers import words
 from fhir_mappers.terminology import value_sets
 from regimen.facts import Subject
@@ -52,7 +54,7 @@ class _Part(msgspec.Struct, rename="camel", gc=False):
 
 
 class Entry(msgspec.Struct, rename="camel", gc=False):
-    """A resource as far as it takes to tell whether it can matter: see `is_relevant`."""
+    """A resource as far as it takes to tell whether it can matter: see `relevance`."""
 
     resource_type: str | None = None
     status: str | None = None
@@ -86,10 +88,20 @@ class Unreadable(Exception):
     """This entry is not a resource, or no JSON that can be decoded. Says nothing of its content."""
 
 
+class Relevance(IntEnum):
+    """Can a resource matter to the protocol, and by what? It is false where it cannot."""
+
+    NONE = 0
+    BY_CODE = 1  # it carries a code of a value set
+    REFERS = 2  # only to its medicine, which may be one
+    OTHERWISE = 3  # its words, its members, or the kind of resource it is
+
+
 class Scanned(NamedTuple):
     """The type of a resource, and all of it if it can matter."""
 
     kind: str
+    relevance: Relevance
     resource: Json | None
 
 
@@ -103,7 +115,8 @@ def scan(raw: bytes | msgspec.Raw) -> Scanned:
         raise Unreadable from None
     if not entry.resource_type:
         raise Unreadable
-    return Scanned(entry.resource_type, decode(raw) if is_relevant(entry) else None)
+    found = relevance(entry)
+    return Scanned(entry.resource_type, found, decode(raw) if found else None)
 
 
 def decode(raw: bytes | msgspec.Raw) -> Json:
@@ -122,7 +135,18 @@ def _of_odd_shape(raw: bytes | msgspec.Raw) -> Scanned:
     kind = resource.get("resourceType")
     if not isinstance(kind, str) or not kind:
         raise Unreadable
-    return Scanned(kind, resource if kind in _RELEVANCE else None)
+    if kind not in _RELEVANCE:
+        return Scanned(kind, Relevance.NONE, None)
+    return Scanned(kind, _odd_relevance(resource), resource)
+
+
+def _odd_relevance(resource: Json) -> Relevance:
+    """Of a resource that is read whatever it says: its main codes, as leniently as mappers read."""
+    concepts = map(resource.get, ("code", "medicationCodeableConcept", "valueCodeableConcept"))
+    codes = (coding for concept in concepts for coding in el.codings(concept))
+    if any(value_sets().matches(coding.system, coding.code) for coding in codes):
+        return Relevance.BY_CODE
+    return Relevance.REFERS if "medicationReference" in resource else Relevance.OTHERWISE
 
 
 # --- what can matter --------------------------------------------------------------------------
@@ -158,52 +182,71 @@ def _parts(parts: list[_Part | None] | None) -> Iterator[_Concept | None]:
             yield part.item_codeable_concept
 
 
-def _always(_: Entry) -> bool:
-    return True
+def _parts_of(contained: Iterable[Entry | None]) -> Iterator[_Concept | None]:
+    for resource in contained:
+        if resource is not None:
+            yield resource.code
+            yield from _parts(resource.ingredient)
 
 
-def _by_code(entry: Entry) -> bool:
-    return _matches([entry.code])
+def _always(_: Entry) -> Relevance:
+    return Relevance.OTHERWISE
 
 
-def _condition(entry: Entry) -> bool:
+def _by_code(entry: Entry) -> Relevance:
+    return Relevance.BY_CODE if _matches([entry.code]) else Relevance.NONE
+
+
+def _allergy(entry: Entry) -> Relevance:
+    return _by_code(entry) or Relevance.OTHERWISE  # read in words too, and each may be a danger
+
+
+def _condition(entry: Entry) -> Relevance:
     texts = list(_texts(entry.code))
-    return _by_code(entry) or any(words.said(phrase, texts) for phrase in words.CAUTIONS)
+    if _matches([entry.code]):
+        return Relevance.BY_CODE
+    said = any(words.said(phrase, texts) for phrase in words.CAUTIONS)
+    return Relevance.OTHERWISE if said else Relevance.NONE
 
 
-def _observation(entry: Entry) -> bool:
-    if entry.has_member or _matches((entry.code, entry.value_codeable_concept)):
-        return True
-    return bool(entry.component) and _matches(_parts(entry.component))
+def _observation(entry: Entry) -> Relevance:
+    if _matches((entry.code, entry.value_codeable_concept)):
+        return Relevance.BY_CODE
+    if entry.component and _matches(_parts(entry.component)):
+        return Relevance.BY_CODE
+    return Relevance.OTHERWISE if entry.has_member else Relevance.NONE
 
 
 _NOTHING = _CodeableReference()
 
 
-def _medication(entry: Entry) -> bool:
+def _medication(entry: Entry) -> Relevance:
     both = entry.medication or _NOTHING
-    if entry.medication_reference is not None or both.reference is not None:
-        return True
     concepts = [entry.medication_codeable_concept, both.concept, entry.code]
     concepts += _parts(entry.ingredient)
-    if _matches(concepts):
-        return True
-    return any(words.said(words.DRUGS, _texts(concept), unless=None) for concept in concepts)
+    if _matches(concepts) or (entry.contained and _matches(_parts_of(entry.contained))):
+        return Relevance.BY_CODE
+    if entry.medication_reference is not None or both.reference is not None:
+        return Relevance.OTHERWISE if entry.contained else Relevance.REFERS
+    said = any(words.said(words.DRUGS, _texts(concept), unless=None) for concept in concepts)
+    return Relevance.OTHERWISE if said else Relevance.NONE
 
 
-def _family(entry: Entry) -> bool:
-    return _matches(_parts(entry.condition))
+def _family(entry: Entry) -> Relevance:
+    return Relevance.BY_CODE if _matches(_parts(entry.condition)) else Relevance.NONE
 
 
-def _procedure(entry: Entry) -> bool:
+def _procedure(entry: Entry) -> Relevance:
+    if _matches([entry.code]):
+        return Relevance.BY_CODE
     # A measured length may belong to an operation whose code we do not know. If that was not
     # done, or was elsewhere in the bowel, the length must not count: so these are read too.
-    if _by_code(entry) or entry.status != "completed":
-        return True
-    return words.said(words.BOWEL, _texts(entry.code), unless=None)
+    if entry.status != "completed" or words.said(words.BOWEL, _texts(entry.code), unless=None):
+        return Relevance.OTHERWISE
+    return Relevance.NONE
 
 
-_RELEVANCE: dict[str, Callable[[Entry], bool]] = {
+_RELEVANCE: dict[str, Callable[[Entry], Relevance]] = {
     Subject.PATIENT.value: _always,
     Subject.CONDITIONS.value: _condition,
     Subject.OBSERVATIONS.value: _observation,
@@ -213,14 +256,17 @@ _RELEVANCE: dict[str, Callable[[Entry], bool]] = {
     Subject.ADMINISTRATIONS.value: _medication,
     Subject.DISPENSES.value: _medication,
     "Medication": _medication,  # what a medication_reference of the same answer names
-    Subject.ALLERGIES.value: _always,
+    Subject.ALLERGIES.value: _allergy,
     Subject.FAMILY_HISTORY.value: _family,
     Subject.REQUESTS.value: _by_code,
     "OperationOutcome": _always,  # says what is missing from an answer
 }
 
+#: The resources that a record speaks in codes by.
+CODED = frozenset(kind for kind, decides in _RELEVANCE.items() if decides is not _always)
 
-def is_relevant(entry: Entry) -> bool:
+
+def relevance(entry: Entry) -> Relevance:
     """Can this resource matter to the protocol? If so it has to be read in full."""
     decides = _RELEVANCE.get(entry.resource_type or "")
-    return decides is not None and decides(entry)
+    return decides(entry) if decides is not None else Relevance.NONE

@@ -83,6 +83,7 @@ def _read(
             delivered = services.fetch(delivered, request, context.patient_id)
     except WrongPatient:
         raise DataUnavailable(["patient"]) from None
+    metrics.entries(services.tenant.id, delivered.recognised)
     return read_facts(
         delivered.resources,
         gaps=delivered.gaps,

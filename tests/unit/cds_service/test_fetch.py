@@ -277,6 +277,7 @@ def test_a_medicine_that_an_order_refers_to_is_fetched(ask: Asker, stub: FhirStu
     found = ask()
     assert sorted(r["id"] for r in found.resources["Medication"]) == ["m1", "m2", "m3"]
     assert stub.kinds().count("Medication") == 3
+    assert found.recognised[("Medication", True)] == 3
     assert not found.gaps
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,38 @@ def test_cards_are_counted_by_topic(client):
     assert len(cards) == len(set(topics))
     assert all(any(f'topic="{topic}"' in name for name in cards) for topic in topics)
     assert rise['b12_cds_prefetch_total{key="patient",state="given"}'] == 1
+
+
+def test_a_site_whose_codes_are_not_known_is_seen(client):
+    """The same medicines under codes of the site's own: none is recognised any more."""
+    vignette = ROOT / "fixtures/vignettes/v01-b12-120-pg-ml-injection-picked-without-details"
+    text = (vignette / "request.json").read_text("utf-8")
+    request = json.loads(text)
+    known = risen(client, lambda: client.post(CALL, json=request))
+    foreign = json.loads(text)
+    foreign["prefetch"] = json.loads(
+        json.dumps(request["prefetch"]).replace("http://", "urn:site:")
+    )
+    unknown = risen(client, lambda: client.post(CALL, json=foreign))
+
+    def entries(rise: dict[str, float], recognised: str) -> dict[str, float]:
+        label = f'recognised="{recognised}"'
+        return {
+            name.split('type="')[1].rstrip('"}'): count
+            for name, count in rise.items()
+            if name.startswith("b12_cds_entries_total") and label in name
+        }
+
+    assert entries(known, "yes")
+    assert entries(unknown, "yes") == {}
+    both = Counter(entries(known, "yes")) + Counter(entries(known, "no"))
+    assert entries(unknown, "no") == both
+    assert all('tenant="development"' in n for n in unknown if "entries_total" in n)
+
+
+def test_of_a_call_that_is_not_ours_no_record_is_counted(client, envelope):
+    rise = risen(client, lambda: client.post(CALL, json=envelope))
+    assert not [name for name in rise if "entries_total" in name]
 
 
 def test_refusals_are_counted(make_app, envelope, tmp_path):

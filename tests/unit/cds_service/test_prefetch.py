@@ -267,3 +267,40 @@ def test_j04_a_value_too_deep_to_read_is_not_read_as_empty() -> None:
     deep = b'{"resourceType":"Bundle","entry":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
     found = read({"observations": deep})
     assert found.states["observations"] is State.ABSENT
+
+
+def order(number: int, **medicine: Any) -> dict[str, Any]:
+    return {"resourceType": "MedicationRequest", "id": f"m{number}", **medicine}
+
+
+LOCAL = {"coding": [{"system": "urn:site:drugs", "code": "4711"}]}
+INCLUDED = {
+    "resource": {"resourceType": "Medication", "id": "x", "code": LOCAL},
+    "search": {"mode": "include"},
+}
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["in one go", "entry by entry"])
+def test_what_the_value_sets_know_is_counted_by_type(single):
+    """In the pass that reads the record; an entry of odd shape has all read one by one."""
+    results = bundle(result(1), result(2, "8867-4"), result(3, "8867-4"), condition())
+    orders = bundle(order(1, medicationCodeableConcept=LOCAL))
+    orders["entry"].append(INCLUDED)
+    if single:
+        orders["entry"] = [*orders["entry"], {"resource": "x"}]
+        results["entry"].append({"resource": "x"})
+    found = read({"patient": PATIENT, "observations": results, "medication-requests": orders})
+    assert found.recognised == {
+        ("Observation", True): 1,
+        ("Observation", False): 2,
+        ("Condition", True): 1,
+        ("MedicationRequest", False): 1,
+        ("Medication", False): 1,
+    }
+
+
+def test_what_only_refers_to_its_medicine_and_words_of_a_client_are_not_counted():
+    referring = order(1, medicationReference={"reference": "Medication/1"})
+    odd = {"resourceType": "canary", "code": LOCAL}
+    found = read({"medication-requests": bundle(referring, odd, PATIENT, outcome("warning"))})
+    assert not found.recognised

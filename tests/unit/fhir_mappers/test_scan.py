@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_mappers.scan import Unreadable, decode, scan
+from fhir_mappers.scan import Relevance, Unreadable, decode, scan
 
 SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -102,6 +102,55 @@ IRRELEVANT = {
 @pytest.mark.parametrize("resource", IRRELEVANT.values(), ids=IRRELEVANT.keys())
 def test_what_cannot_matter_is_left_undecoded(resource: dict[str, Any]) -> None:
     assert scan(json.dumps(resource).encode()).resource is None
+
+
+def order(**medicine: Any) -> dict[str, Any]:
+    return {"resourceType": "MedicationRequest", **medicine}
+
+
+REFERENCE = {"medicationReference": {"reference": "#m"}}
+WHY = {
+    "a code": (RELEVANT["result by code"], Relevance.BY_CODE),
+    "a code and words": (
+        order(medicationCodeableConcept=B12_DRUG | {"text": "Methotrexate"}),
+        Relevance.BY_CODE,
+    ),
+    "a code of a component": (RELEVANT["result by component"], Relevance.BY_CODE),
+    "a code of an ingredient": (RELEVANT["ingredient"], Relevance.BY_CODE),
+    "a code in an odd shape": (
+        {"resourceType": "Observation", "code": {"coding": B12["coding"][0]}},
+        Relevance.BY_CODE,
+    ),
+    "an odd shape of another code": (
+        {"resourceType": "Observation", "code": {"coding": {"code": "local-1"}}},
+        Relevance.OTHERWISE,
+    ),
+    "a known allergen": (
+        {"resourceType": "AllergyIntolerance", "code": B12_DRUG},
+        Relevance.BY_CODE,
+    ),
+    "another allergen": (RELEVANT["any allergy"], Relevance.OTHERWISE),
+    "words": (RELEVANT["order by text"], Relevance.OTHERWISE),
+    "members": (RELEVANT["panel"], Relevance.OTHERWISE),
+    "a medicine elsewhere": (order(**REFERENCE), Relevance.REFERS),
+    "an odd reference": (order(medicationReference="#m"), Relevance.REFERS),
+    "a known medicine inside": (
+        order(**REFERENCE, contained=[{"resourceType": "Medication", "id": "m", "code": B12_DRUG}]),
+        Relevance.BY_CODE,
+    ),
+    "another medicine inside": (
+        order(**REFERENCE, contained=[{"resourceType": "Medication", "code": UNKNOWN_DRUG}]),
+        Relevance.OTHERWISE,
+    ),
+    "a local code": (IRRELEVANT["code of unknown system"], Relevance.NONE),
+}
+
+
+@pytest.mark.parametrize(("resource", "relevance"), WHY.values(), ids=WHY.keys())
+def test_what_is_known_by_its_code_is_told_apart(
+    resource: dict[str, Any], relevance: Relevance
+) -> None:
+    assert scan(json.dumps(resource).encode()).relevance is relevance
 
 
 UNREADABLE = {
