@@ -51,16 +51,18 @@ def requirements() -> list[Requirement]:
 
 
 def marks(file: Path, mark: str = "requirement") -> Iterator[tuple[str, str]]:
-    """(id, name of the test) of each mark in a file of tests."""
+    """(id, name of the test) of each mark in a file of tests: of a test, or of one of its cases."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if not isinstance(node, ast.FunctionDef):
+        if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
             continue
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith(
-                f"mark.{mark}"
-            ):
-                for argument in decorator.args:
-                    yield ast.literal_eval(argument), node.name
+        found = (key for decorator in node.decorator_list for key in _keys(decorator, mark))
+        yield from ((key, node.name) for key in dict.fromkeys(found))
+
+
+def _keys(decorator: ast.expr, mark: str) -> Iterator[str]:
+    for call in ast.walk(decorator):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == f"pytest.mark.{mark}":
+            yield from (ast.literal_eval(argument) for argument in call.args)
 
 
 def coverage() -> dict[str, list[str]]:

@@ -2,17 +2,18 @@
 
     python -m tests.faults.report > docs/faults.md
 
-A test names its rows in a mark, its name, its docstring or its cases. They are read from the
-source, so the page needs no test run.
+A test says which rows it holds with `@pytest.mark.fault`, or a case of it with `pytest.param(...,
+marks=pytest.mark.fault(...))`; a row in a name, a docstring or a table counts for nothing. A mark
+is a claim that the test makes the row's input and checks the row's answer. The marks are read from
+the source, so the page needs no test run.
 """
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+
+from tests.conformance.report import marks
 
 TESTS = Path(__file__).parents[1]
 
@@ -49,49 +50,16 @@ What may go wrong outside the service, and the tests that hold what it then does
 by `make docs` from the tests; do not edit it.
 """
 
-# Full of ICD-10 codes, which look like rows: there only marks count.
-OF_CODES = ("test_terminology.py", "test_value_sets.py")
-
-_ROW = re.compile(r"(?<![A-Za-z0-9:.])([HJAFDCKO])(\d\d)(?![0-9.])")
-
 
 def rows() -> list[str]:
     return [f"{letter}{n:02}" for letter, (_, last) in FAMILIES.items() for n in range(1, last + 1)]
-
-
-def named(file: Path) -> Iterator[tuple[str, str]]:
-    """(row, test) for each row that a test function names, or a table of the file that it uses."""
-    codes = file.name in OF_CODES
-    tree = ast.parse(file.read_text("utf-8"))
-    tables = {
-        name.id: _ROW.findall(ast.unparse(node))
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for name in ast.walk(node)
-        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            marks = [ast.unparse(d) for d in node.decorator_list]
-            parts = [m for m in marks if not codes or ".fault(" in m]
-            parts += (
-                []
-                if codes
-                else [ast.get_docstring(node) or "", node.name.upper().replace("_", " ")]
-            )
-            found = _ROW.findall(" ".join(parts))
-            names = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-            for name in () if codes else names:
-                found += tables.get(name, [])
-            for letter, number in found:
-                yield letter + number, node.name
 
 
 def coverage() -> dict[str, list[str]]:
     """Row → its tests, as `file::test`, each once."""
     found: dict[str, dict[str, None]] = {}
     for file in sorted(TESTS.rglob("test_*.py")):
-        for row, name in named(file):
+        for row, name in marks(file, "fault"):
             found.setdefault(row, {})[f"{file.relative_to(TESTS.parent)}::{name}"] = None
     return {row: list(tests) for row, tests in found.items()}
 

@@ -143,6 +143,7 @@ def test_no_key_of_the_clients_own_is_told(ask: Asker, stub: FhirStub) -> None:
     assert {run.key for run in ask.fetches} == {"other"}
 
 
+@pytest.mark.fault("D01")
 def test_d01_nonsense_under_a_key_is_fetched(ask: Asker, stub: FhirStub) -> None:
     stub.behaviour = record([PATIENT, result("o")])
     found = ask(everything(observations="<html>"))
@@ -150,6 +151,7 @@ def test_d01_nonsense_under_a_key_is_fetched(ask: Asker, stub: FhirStub) -> None
     assert found.states["observations"] is State.GIVEN
 
 
+@pytest.mark.fault("D01")
 def test_d01_what_came_under_the_wrong_key_is_not_lost(ask: Asker, stub: FhirStub) -> None:
     stub.behaviour = record([PATIENT, result("o")])
     allergy = {
@@ -165,6 +167,7 @@ def test_d01_what_came_under_the_wrong_key_is_not_lost(ask: Asker, stub: FhirStu
     assert [r["id"] for r in found.resources["Observation"]] == ["o"]
 
 
+@pytest.mark.fault("D05")
 def test_d05_pages_of_a_renamed_key_are_followed(ask: Asker, stub: FhirStub) -> None:
     stub.behaviour = record([PATIENT, result("o2")])
     page = bundle(result("o1"), following="Observation?patient=p")
@@ -176,6 +179,7 @@ def test_d05_pages_of_a_renamed_key_are_followed(ask: Asker, stub: FhirStub) -> 
     assert found.states["observations"] is State.GIVEN
 
 
+@pytest.mark.fault("D06")
 def test_d06_another_patient_is_refused(ask: Asker, stub: FhirStub) -> None:
     stub.behaviour = always(Reply(200, {**PATIENT, "id": "q"}))
     with pytest.raises(WrongPatient):

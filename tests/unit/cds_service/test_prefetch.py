@@ -145,6 +145,7 @@ STATES = {
 }
 
 
+@pytest.mark.fault("J13", "D01", "D02", "D03", "D04", "D05", "D08", "D40")
 @pytest.mark.parametrize(("prefetch", "state", "gaps"), STATES.values(), ids=STATES.keys())
 def test_what_a_value_means(prefetch: dict[str, Any], state: State, gaps: set[GapKind]) -> None:
     found = read(prefetch)
@@ -164,6 +165,7 @@ def test_a_failed_query_is_not_to_be_repeated() -> None:
     assert read_prefetch({"observations": FAILED}, "p").states["observations"] is State.FAILED
 
 
+@pytest.mark.fault("D06")
 def test_d06_another_patient_is_refused_and_not_named() -> None:
     for key in ("patient", "renamed"):
         with pytest.raises(WrongPatient) as raised:
@@ -180,6 +182,7 @@ def test_a_patient_added_to_another_answer_is_dropped_if_not_ours() -> None:
     assert Gap(Subject.PATIENT, GapKind.OTHER_PATIENT) in found.gaps
 
 
+@pytest.mark.fault("D07")
 @pytest.mark.parametrize(
     "subject",
     [
@@ -201,6 +204,7 @@ def test_several_keys_serve_one_type_and_duplicates_are_one() -> None:
     assert sorted(r["id"] for r in found.resources["Observation"]) == ["o1", "o2", "o3"]
 
 
+@pytest.mark.fault("D19")
 @pytest.mark.parametrize("order", [1, -1])
 def test_d19_of_two_versions_the_later_one_counts(order: int) -> None:
     versions = [
@@ -254,6 +258,7 @@ def test_further_pages_complete_an_answer() -> None:
     assert found.next_pages == {}
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.parametrize("second", [FAILED, msgspec.Raw(b'"<html>"')], ids=["failed", "html"])
 def test_f09_a_further_page_that_failed_leaves_the_answer_incomplete(second: msgspec.Raw) -> None:
     first = {"observations": page(result(1), following="http://x/2")}
@@ -263,6 +268,7 @@ def test_f09_a_further_page_that_failed_leaves_the_answer_incomplete(second: msg
     assert [r["id"] for r in found.resources["Observation"]] == ["o1"]
 
 
+@pytest.mark.fault("J04")
 def test_j04_a_value_too_deep_to_read_is_not_read_as_empty() -> None:
     deep = b'{"resourceType":"Bundle","entry":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
     found = read({"observations": deep})

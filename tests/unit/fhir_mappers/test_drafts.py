@@ -68,6 +68,7 @@ def test_a_selection_may_be_the_url_of_the_entry(selection: str) -> None:
     assert found.drafts[0].reference == selection
 
 
+@pytest.mark.fault("D09")
 @pytest.mark.parametrize(
     "selections",
     [[], ["MedicationRequest/other"], ["ServiceRequest/m1"], ["#m1"], [None, 5, {}], "x", None],
@@ -97,11 +98,13 @@ def test_drafts_of_odd_shape_or_of_another_version_are_no_orders(draft_orders: o
     assert read_session(draft_orders, ["MedicationRequest/m1"], "1") == Session()
 
 
+@pytest.mark.fault("D11")
 def test_d11_an_entry_that_is_an_object_and_a_bundle_without_type_are_read() -> None:
     drafts = {"entry": {"resource": draft()}}
     assert read_session(drafts, ["MedicationRequest/m1"], "1").ours_selected
 
 
+@pytest.mark.fault("D07", "D40")
 @pytest.mark.parametrize(
     ("more", "left"),
     [
@@ -117,12 +120,14 @@ def test_a_draft_that_may_not_be_used_is_left_out(more: Json, left: Session) -> 
     assert session(draft(**more)) == left
 
 
+@pytest.mark.fault("D12")
 def test_d12_a_draft_entered_in_error_is_no_order() -> None:
     found = session(draft(status="entered-in-error"))
     assert not found.ours_selected
     assert found.orders == ()
 
 
+@pytest.mark.fault("D09")
 def test_d09_a_medication_beside_the_drafts_is_found() -> None:
     drug = {"resourceType": "Medication", "id": "x", "code": concept("317106")}
     by_reference = draft(medicationReference={"reference": "Medication/x"})
@@ -150,6 +155,7 @@ def test_a_picked_amoxicillin_or_antidote_is_none_of_ours() -> None:
     assert not session(draft(code="700496")).ours_selected
 
 
+@pytest.mark.fault("D34")
 def test_d34_two_drafts_are_two_orders_and_the_same_draft_twice_is_one() -> None:
     assert len(session(draft(), draft("m2")).orders) == 2
     assert len(session(draft(), draft()).orders) == 1

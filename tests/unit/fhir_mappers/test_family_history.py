@@ -31,6 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], list[Concept]]] = {
 }
 
 
+@pytest.mark.fault("J13", "D24")
 @pytest.mark.parametrize(("resource", "concepts"), CASES.values(), ids=CASES.keys())
 def test_family_history(resource: dict[str, Any], concepts: list[Concept]) -> None:
     found = read_family_history(resource)

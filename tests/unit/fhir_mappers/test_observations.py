@@ -124,6 +124,7 @@ UNITS = {
 }
 
 
+@pytest.mark.fault("D16")
 @pytest.mark.parametrize(("value", "unit"), UNITS.values(), ids=UNITS.keys())
 def test_a_unit_is_known_or_the_number_is_unreadable(
     value: dict[str, Any], unit: str | None
@@ -148,6 +149,7 @@ VALUES = {
 }
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.parametrize(("element", "value", "sign"), VALUES.values(), ids=VALUES.keys())
 def test_an_unambiguous_value_is_read(
     element: dict[str, Any], value: int | str, sign: Comparator
@@ -185,6 +187,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.fault("J03", "J13", "J14", "J16", "D16", "D17", "D33")
 @pytest.mark.parametrize(("element", "why"), UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_a_value_that_cannot_be_read_stays_visible(element: dict[str, Any], why: str) -> None:
     found = b12(**element)
@@ -249,6 +252,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.fault("D18", "D41")
 @pytest.mark.parametrize("element", NOTHING.values(), ids=NOTHING.keys())
 def test_no_value_is_no_result(element: dict[str, Any]) -> None:
     assert lab(**element) is None
@@ -266,12 +270,14 @@ STATUSES = {
 }
 
 
+@pytest.mark.fault("D19")
 @pytest.mark.parametrize(("status", "preliminary"), STATUSES.items(), ids=STATUSES.keys())
 def test_d19_statuses(status: str, preliminary: bool | None) -> None:
     found = lab(status=status, valueQuantity=quantity(120))
     assert (found and found.preliminary) == preliminary
 
 
+@pytest.mark.fault("D19")
 def test_d19_a_result_without_a_status_settles_nothing() -> None:
     assert b12(status=None, valueQuantity=quantity(120)).preliminary
 
@@ -294,12 +300,14 @@ TIMES = {
 }
 
 
+@pytest.mark.fault("D20")
 @pytest.mark.parametrize(("element", "on"), TIMES.values(), ids=TIMES.keys())
 def test_d20_times(element: dict[str, Any], on: date | None) -> None:
     found = b12(**{"effectiveDateTime": None, "valueQuantity": quantity(120), **element})
     assert (found.on, found.record.on) == (on, on)
 
 
+@pytest.mark.fault("D20")
 def test_d20_the_future_is_ignored() -> None:
     assert lab(effectiveDateTime="2026-06-17", valueQuantity=quantity(120)) is None
 
@@ -327,6 +335,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.fault("D18")
 @pytest.mark.parametrize(("concept_", "flag"), FLAGS.values(), ids=FLAGS.keys())
 def test_d18_interpretation(concept_: dict[str, Any], flag: Flag | None) -> None:
     found = b12(valueQuantity=quantity(190), interpretation=[concept_])
@@ -377,6 +386,7 @@ def test_intrinsic_factor_antibody(element: dict[str, Any], flag: Flag | None) -
 # --- panels -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("D21")
 def test_d21_components() -> None:
     component = {"code": concept(LOINC, "787-2"), "valueQuantity": quantity(112, "fL")}
     (found,) = read(observation("58410-2", component=[component, None, 5])).labs
@@ -387,6 +397,7 @@ def test_d21_components() -> None:
     )
 
 
+@pytest.mark.fault("D21")
 def test_d21_members_of_the_bundle_have_their_panels_time() -> None:
     member = observation("787-2", id="m", effectiveDateTime=None, valueQuantity=quantity(1, "fL"))
     panel = observation("58410-2", hasMember=[{"reference": "Observation/m"}])
@@ -395,6 +406,7 @@ def test_d21_members_of_the_bundle_have_their_panels_time() -> None:
         assert (found.on, found.record.reference) == (date(2026, 6, 10), "Observation/m")
 
 
+@pytest.mark.fault("D21")
 def test_d21_contained_members_are_cited_as_their_panel() -> None:
     member = {
         "resourceType": "Observation",
@@ -412,6 +424,7 @@ def test_d21_contained_members_are_cited_as_their_panel() -> None:
     assert read({**panel, "status": "entered-in-error"}).labs == ()
 
 
+@pytest.mark.fault("D38")
 def test_d38_members_that_name_each_other() -> None:
     one = observation(
         "787-2",
@@ -455,6 +468,7 @@ def test_a_finding_in_the_value() -> None:
     assert (found.concept, found.certainty) == (Concept.NEURO_FINDING, Certainty.CONFIRMED)
 
 
+@pytest.mark.fault("D24")
 def test_d24_a_finding_of_a_relative_is_not_the_patients() -> None:
     element = observation("x", valueCodeableConcept=concept(SCT, PARAESTHESIA))
     element["code"]["text"] = "Family history of neurological disease"

@@ -79,6 +79,7 @@ RELEVANT = {
 }
 
 
+@pytest.mark.fault("J13")
 @pytest.mark.parametrize("resource", RELEVANT.values(), ids=RELEVANT.keys())
 def test_what_can_matter_is_decoded_in_full(resource: dict[str, Any]) -> None:
     found = scan(json.dumps(resource).encode())
@@ -166,6 +167,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.fault("J04", "J08")
 @pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_an_unreadable_entry_says_so_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(Unreadable) as raised:
@@ -173,10 +175,12 @@ def test_an_unreadable_entry_says_so_and_nothing_else(raw: bytes) -> None:
     assert str(raised.value) == ""
 
 
+@pytest.mark.fault("J14")
 def test_j14_decimals_are_exact() -> None:
     assert decode(b'{"v": 20.10}')["v"] == Decimal("20.10")
     assert str(decode(b'{"v": 1.00}')["v"]) == "1.00"
 
 
+@pytest.mark.fault("J03")
 def test_j03_a_number_that_no_decimal_can_hold_is_no_number() -> None:
     assert decode(b'{"v": 1e99999999999999999999}') == {"v": "1e99999999999999999999"}

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], Specialty | Test | None]] = {
 }
 
 
+@pytest.mark.fault("J13")
 @pytest.mark.parametrize(("resource", "asked"), CASES.values(), ids=CASES.keys())
 def test_what_is_asked_for(resource: dict[str, Any], asked: Specialty | Test | None) -> None:
     found = read_service_request(resource)

@@ -51,6 +51,7 @@ def renewal(
 INFO, WARNING = Indicator.INFO, Indicator.WARNING
 
 
+@pytest.mark.fault("D15")
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -132,6 +133,7 @@ def test_cyanocobalamin_maintenance_is_monthly(
     assert renewal(schedule, Ingredient.CYANOCOBALAMIN) is expected
 
 
+@pytest.mark.fault("D14")
 @pytest.mark.parametrize(
     ("dose", "expected"),
     [("1000", None), (None, None), ("999", INFO), ("100", INFO), ("99", WARNING), ("1", WARNING)],

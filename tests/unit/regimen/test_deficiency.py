@@ -91,6 +91,7 @@ def test_results(labs: list[LabResult], expected: Level) -> None:
     assert level(labs=labs) is expected
 
 
+@pytest.mark.fault("D22")
 @pytest.mark.parametrize(
     ("concept", "certainty", "activity", "expected"),
     [

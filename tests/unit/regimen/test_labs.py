@@ -48,6 +48,7 @@ def test_active_b12_has_its_own_cut_offs(value: str, expected: Verdict) -> None:
     assert verdict(lab(Analyte.B12_ACTIVE, value, "pmol/L"), PROTOCOL) is expected
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.parametrize(
     ("comparator", "value", "expected"),
     [
@@ -69,6 +70,7 @@ def test_a_comparator_is_a_bound(comparator: str, value: str, expected: Verdict 
     assert verdict(lab(value=value, comparator=comparator), PROTOCOL) is expected
 
 
+@pytest.mark.fault("D18")
 @pytest.mark.parametrize(
     ("flag", "expected"),
     [
