@@ -192,6 +192,7 @@ class _Value:
     known: list[str] = field(default_factory=list)  # types of those with a code of a value set
     unknown: list[str] = field(default_factory=list)  # ... and of those without
     unreadable: int = 0
+    literal: bool = False  # our template, sent as it was
     serious: bool = False  # an outcome entry says that part of it failed
     truncated: bool = False
     next_page: str | None = None
@@ -203,11 +204,19 @@ def _read_value(raw: msgspec.Raw) -> _Value:
         return _Value(State.EMPTY)
     if not content.startswith(b"{"):
         return _Value(State.ABSENT)
-    if b"context" in content and any(token in content for token in _LITERAL_TOKENS):
-        return _Value(State.FAILED)  # the client sent our template as it was
-    plain = _plain_bundle(content)
-    if plain is not None:
-        return plain
+    value = _plain_bundle(content) or _other_value(content)
+    # What was kept has been searched already: it is little of what may be megabytes.
+    if value.literal or (not value.resources and _is_literal(content)):
+        return _Value(State.FAILED)
+    return value
+
+
+def _is_literal(content: bytes) -> bool:
+    """Did the client send our template as it was, its tokens not replaced?"""
+    return any(token in content for token in _LITERAL_TOKENS)
+
+
+def _other_value(content: bytes) -> _Value:
     try:
         head = _HEAD.decode(content)
     except _BROKEN:
@@ -288,6 +297,7 @@ def _take_relevant(value: _Value, kind: str, entry: _BundleEntry | None) -> bool
     except scan.Unreadable:
         value.unreadable += 1
         return False
+    value.literal |= _is_literal(content)
     _keep(value, kind, resource, may_be_modified=el.may_be_modified(content))
     return True
 
@@ -340,6 +350,7 @@ def _take(value: _Value, raw: msgspec.Raw) -> str:
         return ""
     _count(value, kind, relevance)
     if resource is not None:
+        value.literal |= _is_literal(bytes(raw))
         _keep(value, kind, resource)
     return kind
 

@@ -72,7 +72,7 @@ def _by_code(resource: Json) -> Iterator[Allergen]:
 def _by_text(resource: Json) -> set[Allergen]:
     texts = [text for concept in _concepts(resource) for text in words.texts_of(concept)]
     texts = [text for text in texts if not words.NO_KNOWN.search(text)]
-    return {allergen for allergen, phrase in _PHRASES if words.said(phrase, texts, unless=None)}
+    return {allergen for allergen, phrase in _PHRASES if words.named(phrase, texts)}
 
 
 def _severe(resource: Json) -> bool:

@@ -137,6 +137,8 @@ def bypass_concept(code: Code) -> Concept:
 
 
 def _by_text(texts: Sequence[str]) -> Iterable[Meaning]:
+    if not words.named(words.ANY_CAUTION, texts):
+        return
     for concept, phrase, label in _BY_TEXT:
         if words.said(phrase, texts):
             yield Meaning(concept, label)
@@ -187,9 +189,7 @@ def _vague(codes: Sequence[Code], texts: Sequence[str]) -> Iterable[Meaning]:
     if not names_it and words.said(words.B12, texts, unless=words.DOUBTED):
         yield Meaning(Concept.B12_DEFICIENCY, codes[0].label)
         return
-    if not words.said(words.B12, texts, unless=None) and words.said(
-        words.OTHER_B_VITAMIN, texts, unless=None
-    ):
+    if not words.named(words.B12, texts) and words.named(words.OTHER_B_VITAMIN, texts):
         return  # says itself that it is another vitamin
     probable = [code for code in codes if code.attributes.get("uncorroborated") == "probable"]
     if probable:

@@ -493,9 +493,7 @@ def _answer(reading: _Reading) -> list[Finding] | None:
         return _pregnancy(reading)
     asked = _observable(element.get("code"))
     valued = _observable(element.get("valueCodeableConcept"))
-    about_somebody_else = words.said(
-        words.DOUBTED, words.texts_of(element.get("code")), unless=None
-    )
+    about_somebody_else = words.named(words.DOUBTED, words.texts_of(element.get("code")))
     if valued and about_somebody_else:
         return None  # a relative's, or what was screened for
     if valued:
@@ -652,11 +650,11 @@ def sites_of(resource: Json) -> Sites:
     concepts = el.dicts(resource.get("bodySite"))
     texts = [text for concept in concepts for text in words.texts_of(concept)]
     codes = {coding.code for concept in concepts for coding in el.codings(concept)}
-    if codes & _ILEUM_CODES or words.said(words.ILEUM, texts, unless=None):
+    if codes & _ILEUM_CODES or words.named(words.ILEUM, texts):
         return Sites(elsewhere=False, unspecific=False)
     elsewhere = bool(codes & _ELSEWHERE_CODES)
-    elsewhere = elsewhere or words.said(words.ELSEWHERE_IN_BOWEL, texts, unless=None)
-    small = bool(codes & _SMALL_BOWEL_CODES) or words.said(words.SMALL_BOWEL, texts, unless=None)
+    elsewhere = elsewhere or words.named(words.ELSEWHERE_IN_BOWEL, texts)
+    small = bool(codes & _SMALL_BOWEL_CODES) or words.named(words.SMALL_BOWEL, texts)
     return Sites(elsewhere=elsewhere, unspecific=small and not elsewhere)
 
 

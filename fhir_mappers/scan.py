@@ -164,14 +164,11 @@ def _matches(concepts: Iterable[_Concept | None]) -> bool:
     return False
 
 
-def _texts(concept: _Concept | None) -> Iterator[str]:
+def _texts(concept: _Concept | None) -> list[str]:
     if concept is None:
-        return
-    if concept.text:
-        yield concept.text
-    for coding in concept.coding or ():
-        if coding is not None and coding.display:
-            yield coding.display
+        return []
+    codings = [coding for coding in concept.coding or () if coding is not None]
+    return [text for text in (concept.text, *(one.display for one in codings)) if text]
 
 
 def _parts(parts: list[_Part | None] | None) -> Iterator[_Concept | None]:
@@ -202,9 +199,11 @@ def _allergy(entry: Entry) -> Relevance:
 
 
 def _condition(entry: Entry) -> Relevance:
-    texts = list(_texts(entry.code))
     if _matches([entry.code]):
         return Relevance.BY_CODE
+    texts = _texts(entry.code)
+    if not words.named(words.ANY_CAUTION, texts):
+        return Relevance.NONE
     said = any(words.said(phrase, texts) for phrase in words.CAUTIONS)
     return Relevance.OTHERWISE if said else Relevance.NONE
 
@@ -228,8 +227,8 @@ def _medication(entry: Entry) -> Relevance:
         return Relevance.BY_CODE
     if entry.medication_reference is not None or both.reference is not None:
         return Relevance.OTHERWISE if entry.contained else Relevance.REFERS
-    said = any(words.said(words.DRUGS, _texts(concept), unless=None) for concept in concepts)
-    return Relevance.OTHERWISE if said else Relevance.NONE
+    texts = [text for concept in concepts if concept is not None for text in _texts(concept)]
+    return Relevance.OTHERWISE if words.named(words.DRUGS, texts) else Relevance.NONE
 
 
 def _family(entry: Entry) -> Relevance:
@@ -241,7 +240,7 @@ def _procedure(entry: Entry) -> Relevance:
         return Relevance.BY_CODE
     # A measured length may belong to an operation whose code we do not know. If that was not
     # done, or was elsewhere in the bowel, the length must not count: so these are read too.
-    if entry.status != "completed" or words.said(words.BOWEL, _texts(entry.code), unless=None):
+    if entry.status != "completed" or words.named(words.BOWEL, _texts(entry.code)):
         return Relevance.OTHERWISE
     return Relevance.NONE
 
