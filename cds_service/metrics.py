@@ -40,6 +40,7 @@ class Metrics:
             registry=registry,
         )
         self.cards = counter("cards", "Cards, by topic.", "tenant", "topic", "indicator")
+        self.rule_failures = counter("rule_failures", "Rules that raised an error.", "rule")
         self.gaps = counter("gaps", "Parts of records that could not be read.", "key", "kind")
         self.prefetch = counter("prefetch", "Prefetch keys, by what was delivered.", "key", "state")
         self.entries = counter(
@@ -103,6 +104,11 @@ def advised(tenant: str, cards: Iterable[tuple[str, str]]) -> None:
     """Cards were made: (topic, indicator) of each."""
     for topic, indicator in cards:
         _metrics().cards.labels(tenant, topic, indicator).inc()
+
+
+def rule_failed(rule: str) -> None:
+    """A rule raised: its part of the advice is missing, and the answer says so."""
+    _metrics().rule_failures.labels(rule).inc()
 
 
 def gap(key: str, kind: str, count: int) -> None:

@@ -2,19 +2,23 @@
 
 `recommend` is the whole of it. `evaluate` also says which rules were looked at, and why each fired
 or did not, so that an answer can be explained.
+
+A rule that raises takes no other rule down, and is never a silence: what it would have said is not
+known, and a card says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from regimen import advice, safety
-from regimen.case import Case, Result, case
+from regimen.case import Case, Result, card, case
 from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
 from regimen.protocol import ALWAYS_ON, Protocol
-from regimen.recommendation import Indicator, Recommendation, RuleOutcome, Topic
+from regimen.recommendation import Indicator, Line, Recommendation, RuleOutcome, Topic
 from regimen.situation import Situation, situation
 
 # E.2.15: within one indicator, in this order.
@@ -40,6 +44,17 @@ ORDER = (
 )
 
 
+CHECK_FAILED = "check-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A rule that raised. `error` may quote the record: log its type, never its message."""
+
+    rule: str
+    error: Exception
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The advice, the facts it was computed from, and every rule that was looked at."""
@@ -47,11 +62,14 @@ class Evaluation:
     recommendations: tuple[Recommendation, ...]
     outcomes: tuple[RuleOutcome, ...]
     situation: Situation
+    failures: tuple[Failure, ...] = ()
 
     @property
     def undecidable(self) -> bool:
         """What the advice depends on was not read, and the orders alone give nothing to say."""
         topics = {r.topic for r in self.recommendations}
+        if self.failures:  # then the answer has more to say than what was not read
+            return False
         return topics == {Topic.UNAVAILABLE} and self.situation.deficiency.level == "unavailable"
 
 
@@ -65,44 +83,70 @@ def evaluate(facts: PatientFacts, protocol: Protocol) -> Evaluation:
     if facts.deceased:
         outcome = RuleOutcome("all", fired=False, why="the patient has died")
         return Evaluation((), (outcome,), s)
-    results = _results(case(facts, s, protocol))
+    c = case(facts, s, protocol)
+    results = _results(c)
+    failures = tuple(r for r in results.values() if isinstance(r, Failure))
     shown = [
         r
         for r in results.values()
         if isinstance(r, Recommendation) and not _switched_off(r, protocol)
     ]
+    if failures:
+        shown = [_unsettled(r) for r in shown if r.topic is not Topic.UNAVAILABLE]
+        shown.append(_check_failed(c, failures))
     return Evaluation(
         recommendations=_in_order(shown, protocol.thresholds.cap_non_critical),
         outcomes=tuple(_outcome(rule, result) for rule, result in results.items()),
         situation=s,
+        failures=failures,
     )
 
 
-def _results(c: Case) -> dict[str, Result]:
+_Results = dict[str, Result | Failure]
+
+
+def _results(c: Case) -> _Results:
     """Safety first, whatever the age and the evidence; then the regimen and its neighbours."""
-    results: dict[str, Result] = {
-        "dose": safety.dose(c),
-        "ivroute": safety.iv_route(c),
-        "allergy": safety.allergy(c),
-        "leber": safety.leber(c),
-        "folate": folate(c),
-        "stop": safety.stop(c),
-    }
-    results["regimen"] = advice.regimen(c, _absorbed(results))
-    results["referral"] = advice.referral(c)
-    results["route"] = advice.route(c)
-    results["duplicate"] = safety.duplicate(c, proposes_loading=_proposes_loading(c))
-    results["potassium"] = safety.potassium(c)
-    results["symptoms"] = advice.symptoms(c)
-    results["pregnancy"] = safety.pregnancy(c)
-    results["risk"] = advice.risk(c)
-    results["evidence"] = advice.evidence(c)
-    results["unavailable"] = advice.unavailable(c)
-    results["paediatric"] = safety.paediatric(c)
+    results: _Results = {}
+
+    def ask(rule: str, function: Callable[[Case], Result]) -> None:
+        try:
+            results[rule] = function(c)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other rules must answer
+            results[rule] = Failure(rule, error)
+
+    ask("dose", safety.dose)
+    ask("ivroute", safety.iv_route)
+    ask("allergy", safety.allergy)
+    ask("leber", safety.leber)
+    ask("folate", folate)
+    ask("stop", safety.stop)
+    ask("regimen", lambda c: advice.regimen(c, _absorbed(results)))
+    ask("referral", advice.referral)
+    ask("route", advice.route)
+    ask("duplicate", lambda c: safety.duplicate(c, proposes_loading=_proposes_loading(c)))
+    ask("potassium", safety.potassium)
+    ask("symptoms", advice.symptoms)
+    ask("pregnancy", safety.pregnancy)
+    ask("risk", advice.risk)
+    ask("evidence", advice.evidence)
+    ask("unavailable", advice.unavailable)
+    ask("paediatric", safety.paediatric)
     return results
 
 
-def _absorbed(results: dict[str, Result]) -> frozenset[Aspect]:
+def _check_failed(c: Case, failures: tuple[Failure, ...]) -> Recommendation:
+    """Which checks were not made. In place of the card of what was not read, which it includes."""
+    checks = ", ".join(c.protocol.say(f"check-{f.rule}") for f in failures)
+    return card(c, CHECK_FAILED, unknown=(Line(c.protocol.say("check-list", checks=checks)),))
+
+
+def _unsettled(r: Recommendation) -> Recommendation:
+    """The same, with nothing recommended: the check that was not made may forbid it."""
+    return replace(r, choices=tuple(replace(choice, recommended=False) for choice in r.choices))
+
+
+def _absorbed(results: _Results) -> frozenset[Aspect]:
     """A.4.4: what a safety card says is not said again as a deviation."""
     pairs = {
         "dose": Aspect.DOSE,
@@ -119,7 +163,9 @@ def _proposes_loading(c: Case) -> bool:
     return c.offered is not None and c.offered.options[0].regimen.loading is not None
 
 
-def _outcome(rule: str, result: Result) -> RuleOutcome:
+def _outcome(rule: str, result: Result | Failure) -> RuleOutcome:
+    if isinstance(result, Failure):
+        return RuleOutcome(rule, fired=False, why="could not run: an error in the rule")
     if isinstance(result, Recommendation):
         records = tuple(r for line in result.because for r in line.records)
         return RuleOutcome(rule, fired=True, why=result.summary, records=records)
@@ -132,8 +178,10 @@ def _switched_off(r: Recommendation, protocol: Protocol) -> bool:
 
 
 def _in_order(found: list[Recommendation], cap: int) -> tuple[Recommendation, ...]:
-    """Critical first; of the others at most `cap`, the least urgent left out."""
+    """Critical first; of the others at most `cap`, the least urgent left out. That a check failed
+    is never left out."""
     ordered = sorted(found, key=lambda r: (-r.indicator.rank, ORDER.index(r.topic)))
     critical = [r for r in ordered if r.indicator is Indicator.CRITICAL]
-    others = [r for r in ordered if r.indicator is not Indicator.CRITICAL]
-    return (*critical, *others[:cap])
+    failed = [r for r in ordered if r.rule == CHECK_FAILED]
+    others = [r for r in ordered if r not in critical and r not in failed]
+    return (*critical, *others[: max(cap - len(failed), 0)], *failed)

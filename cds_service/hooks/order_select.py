@@ -6,9 +6,10 @@ nothing else is read if not.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from cds_service import metrics
+from cds_service import logs, metrics
 from cds_service.cards import CardContext, cards_for
 from cds_service.client_profiles import fitted
 from cds_service.errors import DataUnavailable, InvalidElement
@@ -45,6 +46,7 @@ def explained(context: OrderSelectContext, request: HookRequest, services: Servi
         return Explained(Answer())
     facts = _read(context, request, session, services)
     evaluation = evaluate(facts, services.protocol)
+    _report(evaluation)
     if evaluation.undecidable and services.tenant.missing_data == "412":
         # CDS Hooks 2.0: 412 when required data can be neither read nor fetched.
         raise DataUnavailable([q.key for q in QUERIES if facts.unread(q.subject)])
@@ -70,6 +72,13 @@ def explained(context: OrderSelectContext, request: HookRequest, services: Servi
         outcomes=evaluation.outcomes,
     )
     return Explained(answer, facts, evaluation)
+
+
+def _report(evaluation: Evaluation) -> None:
+    """A rule that raised is our fault: logged by its type and place, and counted."""
+    for failure in evaluation.failures:
+        metrics.rule_failed(failure.rule)
+        logs.event(logging.ERROR, "rule-failed", rule=failure.rule, exception=failure.error)
 
 
 def _read(

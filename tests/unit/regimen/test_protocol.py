@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cds_service.protocol_page import RULES
 from regimen.facts import GapKind, Specialty, Subject
 from regimen.protocol import (
     ALWAYS_ON,
@@ -202,6 +203,7 @@ def test_every_threshold_is_compared_with(name):
 COMPOSED = {
     **{f"gap-{kind.value}": 'f"gap-{' for kind in GapKind},
     **{f"subject-{subject.value}": 'f"subject-{' for subject in Subject},
+    **{f"check-{rule}": 'f"check-{' for rule in RULES},
     **{f"label-refer-{s.value}": 'f"label-refer-{' for s in Specialty},
 }
 
