@@ -57,10 +57,11 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
     six = _loading_doses(doses, protocol)
     last = max((d.on for d in given(facts) if d.on), default=None)
     enough = bool(six) and neuro.state is not NeuroState.PRESENT
-    loaded = bool(ended or maintenance or enough)
+    standing = _at_its_word(maintenance, doses, facts, protocol)
+    loaded = bool(ended or standing or enough)
     # Loading and maintenance are ordered together: the first is not over while it still runs.
     unfinished = bool(loading) and not ended and not enough
-    if loaded and not unfinished and not _lapsed(last, ended, maintenance, facts, protocol):
+    if loaded and not unfinished and not _lapsed(last, ended, standing, facts, protocol):
         stage = Stage.LOADED
     elif loading or _recent(doses, facts, protocol):
         stage = Stage.LOADING
@@ -72,8 +73,45 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
         running_maintenance=maintenance,
         maintenance_start=_maintenance_start(maintenance, six, ended),
         unread=facts.unread(Subject.ORDERS, Subject.ADMINISTRATIONS),
-        because=_because(six, last, ended, loading, maintenance, protocol),
+        because=_because(
+            six,
+            last,
+            ended=ended,
+            loading=loading,
+            maintenance=standing,
+            unsupported=() if standing else maintenance,
+            protocol=protocol,
+        ),
     )
+
+
+def _at_its_word(
+    maintenance: tuple[Order, ...],
+    doses: tuple[DoseGiven, ...],
+    facts: PatientFacts,
+    protocol: Protocol,
+) -> tuple[Order, ...]:
+    """The running maintenance, where it speaks for loading that is over (A.3).
+
+    One signed within the last 28 days, which continues nothing, does not where no loading and no
+    earlier maintenance is on record: it may have been signed without loading, or before it.
+    """
+    days = protocol.thresholds.loaded_within_days
+    injections = [o for o in facts.orders if is_parenteral_b12(o)]
+    earlier = any(
+        OrderKind.LOADING in kinds(o, protocol)
+        or (OrderKind.MAINTENANCE in kinds(o, protocol) and not _within(o.start, facts, days))
+        or o.continues
+        for o in injections
+    )
+    first, last = (doses[0].on, doses[-1].on) if doses else (None, None)
+    apart = first and last and (last - first).days >= days
+    return maintenance if earlier or apart else ()
+
+
+def _within(start: date | None, facts: PatientFacts, days: int) -> bool:
+    """Within fewer days than that; without a date it is not known, and taken for older."""
+    return start is not None and within_days(start, facts.as_of, days - 1)
 
 
 def _ended_loading(
@@ -144,9 +182,11 @@ def _maintenance_start(
 def _because(
     six: tuple[DoseGiven, ...],
     last: date | None,
+    *,
     ended: tuple[Order, ...],
     loading: tuple[Order, ...],
     maintenance: tuple[Order, ...],
+    unsupported: tuple[Order, ...],
     protocol: Protocol,
 ) -> tuple[Line, ...]:
     lines = []
@@ -159,6 +199,7 @@ def _because(
         ("loading-completed", ended),
         ("loading-active", loading),
         ("maintenance-active", maintenance),
+        ("maintenance-not-loaded", unsupported),
     ):
         lines.extend(Line(protocol.say(key, on=words.day(o.start)), (o.record,)) for o in orders)
     if last is not None:
