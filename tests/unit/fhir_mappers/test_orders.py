@@ -300,6 +300,29 @@ def test_d35_our_own_order_is_read_back_as_what_was_advised(which: Phase) -> Non
 # --- validity ---------------------------------------------------------------------------------
 
 
+def test_new_orders_for_two_patients_share_only_what_names_neither() -> None:
+    other = orders.OrderContext("p2", None, None, date(2026, 7, 1), "another-group")
+    made = [
+        orders.draft_medication_request(TIW2, draft=None, context=who) for who in (CONTEXT, other)
+    ]
+    made += [orders.lab_request(Test.POTASSIUM, who, urgent=True) for who in (CONTEXT, other)]
+    made += [orders.referral_request(Specialty.NEUROLOGY, who) for who in (CONTEXT, other)]
+    for first, second in zip(made[::2], made[1::2], strict=True):
+        patients = {"subject", "encounter", "authoredOn", "requester", "groupIdentifier"}
+        assert {n for n in first if first[n] != second.get(n)} <= patients
+        written = json.dumps(second, default=str)
+        assert not any(word in written for word in ("p1", "e1", "d1", str(TODAY), CONTEXT.group_id))
+
+
+def test_the_group_of_a_draft_is_checked_like_the_rest_of_it() -> None:
+    """Only a group of our own making is put in unseen."""
+    given = draft(groupIdentifier={"value": "g1", "use": ["not", "a", "code"]})
+    order = orders.draft_medication_request(TIW2, draft=given, context=CONTEXT)
+    is_valid(order)
+    assert order["groupIdentifier"]["value"] == "g1"
+    assert "use" not in order["groupIdentifier"]
+
+
 @pytest.mark.fault("D11")
 def test_d11_what_is_not_valid_r4_in_a_draft_is_mended_or_left_out() -> None:
     sent = draft(
