@@ -393,16 +393,20 @@ def _limit(limit: Json, given: Json) -> Decimal | None:
 
 
 def _same_unit(limit: Json, given: Json) -> bool:
+    alike = limit.get("unit") == given.get("unit") and limit.get("code") == given.get("code")
+    if alike and limit.get("system") == given.get("system"):  # as nearly all are written
+        return _written_unit(limit) is not None
     unit = _unit_key(limit)
-    if unit is None:
-        return False
-    written_alike = all(limit.get(key) == given.get(key) for key in ("unit", "code", "system"))
-    return written_alike or unit == _unit_key(given)
+    return unit is not None and unit == _unit_key(given)
 
 
 def _unit_key(quantity: Json) -> str | None:
-    written = el.text(quantity.get("unit")) or el.text(quantity.get("code"))
+    written = _written_unit(quantity)
     return el.canonical_unit(quantity) or (written.casefold() if written else None)
+
+
+def _written_unit(quantity: Json) -> str | None:
+    return el.text(quantity.get("unit")) or el.text(quantity.get("code"))
 
 
 _FLAGS = {
@@ -428,8 +432,10 @@ def _flag(element: Json) -> Flag | None:
     found: set[Flag] = set()
     for concept in el.dicts(element.get("interpretation")):
         coded = {_FLAGS[c.code] for c in el.codings(concept) if c.code in _FLAGS}
-        texts = (text.lower() for text in words.texts_of(concept))
-        found |= coded or {_FLAG_WORDS[text] for text in texts if text in _FLAG_WORDS}
+        if not coded:
+            texts = (text.lower() for text in words.texts_of(concept))
+            coded = {_FLAG_WORDS[text] for text in texts if text in _FLAG_WORDS}
+        found |= coded
     return found.pop() if len(found) == 1 else None
 
 

@@ -415,17 +415,17 @@ class ValueSets:
 
     def matches_concept(self, codeable_concept: object) -> tuple[Code, ...]:
         """The sets of all codings of a CodeableConcept; each line once."""
-        if not isinstance(codeable_concept, Mapping):
+        if not isinstance(codeable_concept, dict):
             return ()
         codings = codeable_concept.get("coding")
-        if isinstance(codings, Mapping):  # an object where an array belongs
+        if isinstance(codings, dict):  # an object where an array belongs
             codings = [codings]
         if not isinstance(codings, list):
             return ()
         found = [
             code
             for coding in codings
-            if isinstance(coding, Mapping)
+            if isinstance(coding, dict)
             for code in self.matches(coding.get("system"), coding.get("code"))
         ]
         return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
