@@ -305,6 +305,30 @@ def contained(resource: Json, reference: str) -> Json | None:
     return None
 
 
+# --- security labels --------------------------------------------------------------------------
+
+# HL7 v3 Confidentiality: R restricted, V very restricted; break-glass as a label of its own.
+_RESTRICTING = frozenset({"R", "V", "BTG"})
+# HL7 v3 ActCode holds the kinds of sensitive matter (42CFRPart2, HIV, PSY) and how to guard it:
+# whatever carries one of its labels is guarded.
+_SENSITIVITY = frozenset(
+    {
+        "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+        "http://hl7.org/fhir/v3/ActCode",
+        "urn:oid:2.16.840.1.113883.5.4",
+    }
+)
+
+
+def is_restricted(resource: Json) -> bool:
+    """Does `meta.security` say that what is in it may not be passed on freely?"""
+    labels = dicts(as_dict(resource.get("meta")).get("security"))
+    return any(
+        text(label.get("code")) in _RESTRICTING or text(label.get("system")) in _SENSITIVITY
+        for label in labels
+    )
+
+
 # --- modifiers --------------------------------------------------------------------------------
 
 _DEEPEST = 8

@@ -25,7 +25,7 @@ from fhir_mappers.medications import (
     read_statements,
 )
 from fhir_mappers.medicines import Resolve
-from fhir_mappers.observations import read_observations
+from fhir_mappers.observations import Observed, read_observations
 from fhir_mappers.patient import read_patient
 from fhir_mappers.procedures import read_procedures
 from fhir_mappers.service_requests import read_service_request
@@ -61,7 +61,7 @@ def read_facts(
     observed = read_observations(of("Observation"), as_of)
     operated = read_procedures(of("Procedure"), observed.lengths, as_of)
     conditions = _each(lambda r: read_condition(r, as_of), of("Condition"))
-    return PatientFacts(
+    facts = PatientFacts(
         as_of=as_of,
         age=person.age,
         deceased=person.deceased,
@@ -76,6 +76,47 @@ def read_facts(
         family=_once(_each(read_family_history, of("FamilyMemberHistory"))),
         requests=_sorted([*_each(read_service_request, of("ServiceRequest")), *_drafted(session)]),
         gaps=tuple(sorted(gaps, key=lambda gap: (gap.subject.value, gap.kind, gap.count))),
+    )
+    guarded = {el.resource_ref(r) for kind in resources.values() for r in kind if _guarded(r)}
+    return _labelled(facts, guarded, _lengths(observed, guarded)) if guarded else facts
+
+
+def _guarded(resource: Json) -> bool:
+    return "meta" in resource and el.is_restricted(resource)
+
+
+def _lengths(observed: Observed, guarded: set[str]) -> bool:
+    """Is a length among them? It is quoted with its operation, so that is guarded too."""
+    return any(m.record.reference in guarded for m in observed.lengths)
+
+
+def _labelled(facts: PatientFacts, guarded: set[str], lengths: bool) -> PatientFacts:
+    """The facts, with those of restricted records marked as such."""
+
+    def marked(record: RecordRef) -> RecordRef:
+        return replace(record, restricted=True) if record.reference in guarded else record
+
+    def each(found: tuple[F, ...]) -> tuple[F, ...]:
+        return tuple(replace(one, record=marked(one.record)) for one in found)  # type: ignore[type-var]
+
+    resections = each(facts.resections)
+    if lengths:
+        resections = tuple(
+            replace(r, record=replace(r.record, restricted=True)) for r in resections
+        )
+    return replace(
+        facts,
+        findings=each(facts.findings),
+        labs=each(facts.labs),
+        resections=resections,
+        extents=each(facts.extents),
+        orders=each(facts.orders),
+        doses=each(facts.doses),
+        allergies=each(facts.allergies),
+        family=each(facts.family),
+        requests=each(facts.requests),
+        person=replace(facts.person, restricted=any(g.startswith("Patient") for g in guarded)),
+        restricted=True,
     )
 
 

@@ -34,6 +34,7 @@ from regimen.facts import (
     Activity,
     Analyte,
     Answer,
+    Concept,
     Ingredient,
     Order,
     OrderKind,
@@ -54,6 +55,7 @@ from regimen.recommendation import (
     Recommendation,
     Refer,
     Regimen,
+    records_of,
 )
 from regimen.safety import cobalamin_allergy
 from regimen.situation import DECIDING, finding_line
@@ -183,16 +185,14 @@ def _cyanocobalamin_too_rarely(c: Case, order: Order, found: Comparison, offered
 def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendation:
     found = judgement.comparison
     choices = _regimen_choices(c, order, judgement)
-    key = judgement.plan.card
-    text = c.protocol.cards[key]
     named = _named(found)
     summary = _deviation_summary(c, named) if len(judgement.plan.main) == 1 else None
-    told = words.brief(judgement.plan.options[0].regimen)
     return card(
         c,
-        key,
+        judgement.plan.card,
         indicator=Indicator.WARNING if judgement.warning else Indicator.INFO,
-        summary=summary or text.summary.format(regimen=told),
+        summary=summary,
+        regimen=words.brief(judgement.plan.options[0].regimen),
         because=(*_deviation_lines(c, named), *_because(c)),
         unknown=_unknown(c, judgement.plan),
         proposal=_proposal(choices),
@@ -330,9 +330,9 @@ def _because(c: Case) -> tuple[Line, ...]:
     elif s.neuro.state is NeuroState.NONE:
         lines.extend(s.neuro.uncounted or (Line(protocol.say("neuro-none")),))
     if s.neuro.state is NeuroState.POSSIBLE:
-        lines.append(Line(protocol.say("neuro-ask")))
+        lines.append(Line(protocol.say("neuro-ask"), about=records_of(s.neuro.because)))
     if new_on_maintenance(s, protocol):
-        lines.append(Line(protocol.say("neuro-new")))
+        lines.append(Line(protocol.say("neuro-new"), about=records_of(s.neuro.because)))
     lines.extend((*s.ileum.because, *s.bariatric.because))
     if s.crohns and s.ileum.resected:
         lines.append(finding_line("crohns", s.crohns[0], protocol))
@@ -377,34 +377,40 @@ def _remarks(c: Case, order: Order, offered: Plan) -> tuple[Line, ...]:
     s, protocol = c.s, c.protocol
     lines = []
     if s.neuro.state is NeuroState.PRESENT and s.deficiency.level is Level.PROBABLE:
-        lines.append(protocol.say("no-wait"))
+        lines.append(Line(protocol.say("no-wait"), about=records_of(s.neuro.because)))
     if s.deficiency.nitrous_oxide:
-        lines.append(protocol.say("nitrous-stop"))
+        lines.append(_nitrous_stop(c))
     lines.extend(_bowel_remarks(c, offered))
     if not offered.prophylaxis:
-        lines.append(
-            protocol.say(
-                "monitoring",
-                months=protocol.policy.monitoring_months,
-                stable=protocol.policy.monitoring_stable_months,
-            )
+        monitoring = protocol.say(
+            "monitoring",
+            months=protocol.policy.monitoring_months,
+            stable=protocol.policy.monitoring_stable_months,
         )
-        lines.append(protocol.say("monitoring-neuro"))
+        lines += [Line(monitoring), Line(protocol.say("monitoring-neuro"))]
     if s.phase.stage is Stage.LOADED:
-        lines.append(protocol.say("individual"))
+        lines.append(Line(protocol.say("individual"), about=records_of(s.phase.because)))
     if s.deficiency.dietary:
-        lines.append(protocol.say("dietary"))
+        dietary = tuple(f.record for f in c.facts.found(Concept.DIETARY_B12_DEFICIENCY))
+        lines.append(Line(protocol.say("dietary"), about=dietary))
     if s.pregnant and s.deficiency.level is Level.CONFIRMED:
-        lines.append(protocol.say("pregnancy-same"))
+        about = tuple(f.record for f in s.pregnancy)
+        lines.append(Line(protocol.say("pregnancy-same"), about=about))
     if s.avoid_cyanocobalamin:
-        lines.append(protocol.say("leber-product"))
+        about = tuple(f.record for f in (*s.leber, *s.leber_possible, *s.leber_family))
+        lines.append(Line(protocol.say("leber-product"), about=about))
     hydroxocobalamin = order.ingredient is Ingredient.HYDROXOCOBALAMIN
     if hydroxocobalamin and order.route is Route.SUBCUTANEOUS:
-        lines.append(protocol.say("sc-hydroxocobalamin"))
-    return (*(Line(text) for text in lines), *_medicine_remarks(c))
+        lines.append(Line(protocol.say("sc-hydroxocobalamin")))
+    return (*lines, *_medicine_remarks(c))
 
 
-def _bowel_remarks(c: Case, offered: Plan) -> list[str]:
+def _nitrous_stop(c: Case) -> Line:
+    used = c.facts.found(Concept.NITROUS_OXIDE_MISUSE, Concept.NITROUS_OXIDE_MEDICAL)
+    return Line(c.protocol.say("nitrous-stop"), about=tuple(f.record for f in used))
+
+
+def _bowel_remarks(c: Case, offered: Plan) -> list[Line]:
     s, protocol = c.s, c.protocol
     threshold = words.number(protocol.thresholds.ileal_threshold_cm)
     lines = []
@@ -419,7 +425,8 @@ def _bowel_remarks(c: Case, offered: Plan) -> list[str]:
         lines.append(protocol.cards["regimen-bari"].proposal)
     if s.bariatric.kind is Bariatric.NON_ILEAL:
         lines.append(protocol.say("bariatric-options"))
-    return lines
+    about = records_of((*s.ileum.because, *s.ileum.unknown, *s.bariatric.because))
+    return [Line(text, about=about) for text in lines]
 
 
 MEDICINES = {
@@ -500,10 +507,13 @@ def evidence(c: Case) -> Result:
         Line(c.protocol.say("no-deficiency-found")),
     )
     unknown = (*c.s.deficiency.unknown, *c.s.ileum.unknown)
-    remarks = [c.protocol.say("bariatric-options")] if _is_bariatric(c) else []
+    remarks = []
+    if _is_bariatric(c):
+        about = records_of(c.s.bariatric.because)
+        remarks.append(Line(c.protocol.say("bariatric-options"), about=about))
     if c.s.deficiency.nitrous_oxide:
-        remarks.append(c.protocol.say("nitrous-stop"))
-    lines = tuple(Line(text) for text in remarks)
+        remarks.append(_nitrous_stop(c))
+    lines = tuple(remarks)
     if c.s.neuro.state is NeuroState.PRESENT:
         return _urgent_evidence(c, (*because, *c.s.neuro.because), unknown, lines)
     renal = kidney_impaired(c.facts, c.protocol)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regimen import words
 from regimen.calendar import within_days
@@ -26,8 +26,10 @@ from regimen.recommendation import (
     Indicator,
     Line,
     OrderTests,
+    PrescribeRegimen,
     Recommendation,
     RemoveDraft,
+    Topic,
 )
 from regimen.situation import Situation
 from regimen.treatment import enough_by_mouth, is_running, kinds, stopped_in_session
@@ -121,7 +123,7 @@ def card(
     said = text.proposal.format(**values)
     level = indicator or text.indicator
     asked = (Line(c.protocol.say("critical-reason")),) if level is Indicator.CRITICAL else ()
-    return Recommendation(
+    made = Recommendation(
         topic=text.topic,
         indicator=level,
         rule=key,
@@ -135,6 +137,48 @@ def card(
         statements=text.statements,
         override_reasons=text.reasons,
     )
+    return _discreet(made, c, own_words=summary is None) if c.facts.restricted else made
+
+
+def _discreet(r: Recommendation, c: Case, *, own_words: bool) -> Recommendation:
+    """The same, quoting no record that is labelled as restricted. Of a regimen, where what is on
+    record chooses the headline, the statement and the rule, these say nothing of it either."""
+    hidden = any(line.restricted for line in r.because)
+    r = replace(
+        r,
+        because=_quotable(r.because, c),
+        unknown=_quotable(r.unknown, c),
+        remarks=_quotable(r.remarks, c),
+    )
+    if not hidden or r.topic is not Topic.REGIMEN:
+        return r
+    settled = any(choice.recommended for choice in r.choices)
+    choices = tuple(_plainly(choice) if settled else choice for choice in r.choices)
+    return replace(
+        r,
+        rule=r.topic.value,
+        summary=c.protocol.say("restricted-regimen") if own_words else r.summary,
+        proposal=tuple(Line(choice.label) for choice in choices if not _is_tests(choice)),
+        choices=choices,
+        statements=(),
+    )
+
+
+def _is_tests(choice: Choice) -> bool:
+    return all(isinstance(step, OrderTests) for step in choice.steps)
+
+
+def _plainly(choice: Choice) -> Choice:
+    """Named by its regimen alone, and not by whom it is for."""
+    for step in choice.steps:
+        if isinstance(step, PrescribeRegimen):
+            return replace(choice, label=words.sentence(words.regimen(step.regimen)))
+    return choice
+
+
+def _quotable(lines: tuple[Line, ...], c: Case) -> tuple[Line, ...]:
+    kept = tuple(line for line in lines if not line.restricted)
+    return kept if kept == lines else (*kept, Line(c.protocol.say("restricted")))
 
 
 def gap_lines(c: Case) -> tuple[Line, ...]:

@@ -218,7 +218,8 @@ def _decisive(
             continue
         if pregnant and analyte is Analyte.B12_TOTAL and said is Verdict.LOW:
             text = protocol.say("lab-pregnancy", line=line.text)
-            said, line = Verdict.MAYBE_LOW, Line(text, line.records)
+            about = tuple(f.record for f in facts.found(Concept.PREGNANCY))
+            said, line = Verdict.MAYBE_LOW, Line(text, line.records, about)
         chosen.append((result, said, line))
         break
     return chosen
@@ -352,7 +353,9 @@ def _from_mma(facts: PatientFacts, protocol: Protocol) -> list[_Evidence]:
         return []
     line = lab_line("lab-raised", mma, protocol)
     if kidney_impaired(facts, protocol):
-        return [_Evidence(None, line), _Evidence(None, Line(protocol.say("renal")))]
+        renal = tuple(f.record for f in facts.found(Concept.RENAL_IMPAIRMENT))
+        renal += tuple(r.record for r in facts.results(Analyte.EGFR))
+        return [_Evidence(None, line), _Evidence(None, Line(protocol.say("renal"), about=renal))]
     level = Level.CONFIRMED if _indeterminate_b12(facts, protocol) else Level.PROBABLE
     return [_Evidence(level, line)]
 

@@ -27,11 +27,13 @@ class RecordRef:
     """Where a fact came from: `Condition/42`, the date it speaks of, and our own label for it.
 
     `label` is the wording of the value set, not the text of the EHR, so it is safe to print.
+    `restricted`: labelled so by the EHR. It may inform; it is neither quoted nor logged.
     """
 
     reference: str
     on: date | None = None
     label: str = ""
+    restricted: bool = False
 
 
 class Concept(StrEnum):
@@ -464,6 +466,8 @@ class PatientFacts:
     family: tuple[Finding, ...] = ()
     requests: tuple[RequestOnFile, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    person: RecordRef = RecordRef("Patient")
+    restricted: bool = False  # at least one of the records is
     _unread: frozenset[Subject] = field(default=frozenset(), init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -248,4 +248,5 @@ def _age_remark(c: Case) -> tuple[Line, ...]:
 
 
 def _pregnancy_remark(c: Case) -> tuple[Line, ...]:
-    return (Line(c.protocol.say("pregnancy-folate")),) if c.s.pregnant else ()
+    about = tuple(f.record for f in c.s.pregnancy)
+    return (Line(c.protocol.say("pregnancy-folate"), about=about),) if about else ()

@@ -8,7 +8,15 @@ from enum import StrEnum
 
 from regimen import words
 from regimen.calendar import within_days, within_months
-from regimen.facts import DoseGiven, Order, OrderKind, OrderStatus, PatientFacts, Subject
+from regimen.facts import (
+    DoseGiven,
+    Order,
+    OrderKind,
+    OrderStatus,
+    PatientFacts,
+    RecordRef,
+    Subject,
+)
 from regimen.neurology import Neurology, NeuroState
 from regimen.protocol import Protocol
 from regimen.recommendation import Line
@@ -76,6 +84,7 @@ def treatment_phase(facts: PatientFacts, neuro: Neurology, protocol: Protocol) -
         because=_because(
             six,
             last,
+            about=tuple(d.record for d in given(facts) if d.on == last),
             ended=ended,
             loading=loading,
             maintenance=standing,
@@ -183,6 +192,7 @@ def _because(
     six: tuple[DoseGiven, ...],
     last: date | None,
     *,
+    about: tuple[RecordRef, ...],
     ended: tuple[Order, ...],
     loading: tuple[Order, ...],
     maintenance: tuple[Order, ...],
@@ -203,5 +213,5 @@ def _because(
     ):
         lines.extend(Line(protocol.say(key, on=words.day(o.start)), (o.record,)) for o in orders)
     if last is not None:
-        lines.append(Line(protocol.say("dose-last", on=words.day(last))))
+        lines.append(Line(protocol.say("dose-last", on=words.day(last)), about=about))
     return tuple(lines)

@@ -18,7 +18,14 @@ from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
 from regimen.protocol import ALWAYS_ON, Protocol
-from regimen.recommendation import Indicator, Line, Recommendation, RuleOutcome, Topic
+from regimen.recommendation import (
+    Indicator,
+    Line,
+    Recommendation,
+    RuleOutcome,
+    Topic,
+    records_of,
+)
 from regimen.situation import Situation, situation
 
 # E.2.15: within one indicator, in this order.
@@ -96,7 +103,7 @@ def evaluate(facts: PatientFacts, protocol: Protocol) -> Evaluation:
         shown.append(_check_failed(c, failures))
     return Evaluation(
         recommendations=_in_order(shown, protocol.thresholds.cap_non_critical),
-        outcomes=tuple(_outcome(rule, result) for rule, result in results.items()),
+        outcomes=tuple(_outcome(rule, result, facts) for rule, result in results.items()),
         situation=s,
         failures=failures,
     )
@@ -163,12 +170,14 @@ def _proposes_loading(c: Case) -> bool:
     return c.offered is not None and c.offered.options[0].regimen.loading is not None
 
 
-def _outcome(rule: str, result: Result | Failure) -> RuleOutcome:
+def _outcome(rule: str, result: Result | Failure, facts: PatientFacts) -> RuleOutcome:
     if isinstance(result, Failure):
         return RuleOutcome(rule, fired=False, why="could not run: an error in the rule")
     if isinstance(result, Recommendation):
-        records = tuple(r for line in result.because for r in line.records)
+        records = records_of(result.because)
         return RuleOutcome(rule, fired=True, why=result.summary, records=records)
+    if facts.restricted:  # why not may tell what is there
+        return RuleOutcome(rule, fired=False, why="not told: the record has restricted entries")
     return RuleOutcome(rule, fired=False, why=result)
 
 

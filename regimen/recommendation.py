@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -157,10 +158,21 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A sentence of the card's detail, ready to print, with the records it rests on."""
+    """A sentence of the card's detail, ready to print, with the records it rests on. `about`:
+    records that it gives away without naming them."""
 
     text: str
     records: tuple[RecordRef, ...] = ()
+    about: tuple[RecordRef, ...] = ()
+
+    @property
+    def restricted(self) -> bool:
+        return any(r.restricted for r in (*self.records, *self.about))
+
+
+def records_of(lines: Iterable[Line]) -> tuple[RecordRef, ...]:
+    """What these sentences rest on."""
+    return tuple(record for line in lines for record in line.records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,12 +429,14 @@ def paediatric(c: Case) -> Result:
         return "no B12 order"
     if not c.s.under_age:
         return "of the protocol's age, or age unknown"
-    because = [Line(c.protocol.say("age", years=c.s.age_years))]
+    person = (c.facts.person,)
+    because = [Line(c.protocol.say("age", years=c.s.age_years), about=person)]
     neonate = c.s.age_days is not None and c.s.age_days < c.protocol.thresholds.neonate_days
     if neonate:
-        because.append(Line(c.protocol.say("neonate")))
-    elif c.facts.found(Concept.PREMATURE):
-        because.append(Line(c.protocol.say("premature")))
+        because.append(Line(c.protocol.say("neonate"), about=person))
+    elif born := c.facts.found(Concept.PREMATURE):
+        about = tuple(f.record for f in born)
+        because.append(Line(c.protocol.say("premature"), about=about))
     return card(c, "paediatric", because=tuple(because), age=c.protocol.thresholds.min_age_years)
 
 

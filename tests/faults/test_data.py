@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from time import perf_counter
 from typing import Any
 
 import pytest
 
-from tests.support.cases import AS_OF, made_up, request_for, topics
+from cds_service.hooks.order_select import answer as answer_of
+from cds_service.hooks.request import decode_order_select, decode_request
+from cds_service.services import Services
+from cds_service.settings import Settings
+from regimen.protocol import load_protocol
+from tests.support.cases import AS_OF, made_up, offered_orders, request_for, topics
 from tests.support.cases import ask as ask_vignette
 from tests.support.vignette import all_vignettes
 
@@ -243,6 +249,125 @@ def test_at_most_three_cards_are_not_critical():
         ("warning", "referral"),
         ("warning", "duplicate"),
     ]
+
+
+RESTRICTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+LABELS = {
+    "restricted": [RESTRICTED],
+    "very restricted": [{"system": RESTRICTED["system"], "code": "V"}],
+    "break-glass": [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "BTG"}
+    ],
+    "42 CFR part 2": [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2"}
+    ],
+    "normal, and restricted": [{**RESTRICTED, "code": "N"}, RESTRICTED],
+}
+
+
+def labelled(request: Json, labels: list[Json], *kinds: str) -> Json:
+    """The same request with every resource (of these types) of the record labelled."""
+    for value in request.get("prefetch", {}).values():
+        entries = (value or {}).get("entry", [{"resource": value}])
+        for resource in (e["resource"] for e in entries if e["resource"]):
+            if not kinds or resource["resourceType"] in kinds:
+                resource["meta"] = {"security": labels}
+    return request
+
+
+def facts_of(answer: Any) -> str:
+    """What the cards say, without what the protocol says of itself."""
+    parts = []
+    for card in answer.cards:
+        facts = card["detail"].partition("**Where this comes from**")[0]
+        parts += [card["summary"], facts.partition("Decision support for prescribers")[0]]
+    return " ".join(parts).lower()
+
+
+@pytest.mark.fault("D39")
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_a_restricted_result_informs_and_is_not_quoted(labels):
+    request = request_for(made_up([INJECTION], record=LOW))
+    plain = ask_vignette(request)
+    assert "120 pg/ml" in facts_of(plain)
+    guarded = ask_vignette(labelled(request, labels))
+    assert topics(guarded) == topics(plain)
+    first, usual = (next(offered_orders(one)) for one in (guarded, plain))
+    assert first["dosageInstruction"] == usual["dosageInstruction"]
+    assert "120 pg/ml" not in facts_of(guarded)
+    assert "2026-06-10" not in facts_of(guarded)
+    assert "restricted access" in facts_of(guarded)
+
+
+@pytest.mark.fault("D39")
+@pytest.mark.parametrize(
+    "labels", [[], [{**RESTRICTED, "code": "N"}], [{"system": "https://ehr.example", "code": "x"}]]
+)
+def test_any_other_label_changes_nothing(labels):
+    request = request_for(made_up([INJECTION], record=LOW))
+    plain = facts_of(ask_vignette(request))
+    assert facts_of(ask_vignette(labelled(request, labels))) == plain
+
+
+@pytest.mark.fault("D39")
+def test_of_several_records_only_the_restricted_one_is_left_out():
+    record = {**LOW, "conditions": [{"what": "paraesthesia", "onset": "2026-05-01"}]}
+    request = request_for(made_up([INJECTION], record=record))
+    said = facts_of(ask_vignette(labelled(request, [RESTRICTED], "Condition")))
+    assert "120 pg/ml" in said
+    assert "paraesthesia recorded" not in said
+    assert said.count("a record with restricted access was considered too") == 2  # on two cards
+
+
+@pytest.mark.fault("D39")
+def test_the_headline_of_a_regimen_does_not_give_the_record_away():
+    for what, word in (
+        ("recreational nitrous oxide use", "nitrous"),
+        ("colon cancer", "cancer"),
+        ("pregnancy", "pregnan"),
+    ):
+        conditions = [
+            {"what": what, "onset": "2026-05-20"},
+            {"what": "paraesthesia", "onset": "2026-05-20"},
+        ]
+        request = request_for(made_up([INJECTION], record={**LOW, "conditions": conditions}))
+        answer = ask_vignette(labelled(request, [RESTRICTED], "Condition"))
+        (regimen,) = [c for c in answer.cards if c["source"]["topic"]["code"] == "regimen"]
+        assert word not in (regimen["summary"] + regimen["detail"]).lower()
+
+
+@pytest.mark.fault("D39")
+def test_no_vignette_quotes_a_record_when_all_are_restricted():
+    """The same topics, as urgent, and no date of the record on any card."""
+    for vignette in all_vignettes():
+        request = request_for(vignette)
+        plain = ask_vignette(request, vignette.as_of, vignette.profile)
+        guarded = ask_vignette(labelled(request, [RESTRICTED]), vignette.as_of, vignette.profile)
+        assert guarded.status == plain.status, vignette.id
+        if plain.status != 200 or "prefetch" not in request:
+            continue
+        assert topics(guarded) == topics(plain), vignette.id
+        assert not re.findall(r"\d{4}-\d{2}-\d{2}", facts_of(guarded)), vignette.id
+        for result in resources(request, "Observation"):
+            value = result.get("valueQuantity", {})
+            said = f"{value.get('value')} {value.get('unit')}".lower()
+            if value and said != "20 cm":  # the threshold that is asked about
+                assert said not in facts_of(guarded), (vignette.id, said)
+
+
+@pytest.mark.fault("D39", "O16")
+def test_what_is_recorded_of_a_decision_names_no_restricted_entry():
+    conditions = [
+        {"what": "recreational nitrous oxide use", "onset": "2026-05-20"},
+        {"what": "paraesthesia", "onset": "2026-05-20"},
+    ]
+    record = {"results": [{"test": "B12", "value": "320 pg/mL"}], "conditions": conditions}
+    request = labelled(request_for(made_up([INJECTION], record=record)), [RESTRICTED])
+    call = decode_request(json.dumps(request).encode())
+    services = Services(Settings(), lambda: AS_OF, load_protocol())
+    kept = answer_of(decode_order_select(call.context), call, services)
+    assert "nitrous" not in str([(o.rule, o.fired, o.why) for o in kept.outcomes]).lower()
+    assert "nitrous" not in str(kept.rules).lower()
 
 
 @pytest.mark.fault("C11")
