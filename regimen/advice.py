@@ -16,6 +16,7 @@ from regimen.case import (
     b12_not_enough,
     card,
     gap_lines,
+    not_confirmed,
     order_tests,
     remove_choice,
 )
@@ -29,7 +30,7 @@ from regimen.choose import (
     treatment_regimen,
 )
 from regimen.compare import Aspect, Comparison, Deviation, compare
-from regimen.deficiency import Level, kidney_impaired, lab_line
+from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Activity,
     Analyte,
@@ -199,7 +200,27 @@ def _regimen_card(c: Case, order: Order, judgement: _Judgement) -> Recommendatio
         remarks=_remarks(c, order, judgement.plan),
         choices=(*choices, *_tests_beside(c, judgement.plan)),
         exclusive=len(choices) > 1,
+        cites=_cites(c, judgement.plan),
     )
+
+
+def _cites(c: Case, offered: Plan) -> tuple[str, ...]:
+    """The statements behind what is on offer besides those of the card: the cancer regimen, and the
+    month of ileal resection or bariatric surgery."""
+    phases = [p for option in offered.options for p in option.regimen.phases]
+    cancer = c.protocol.policy.loading_cancer
+    monthly = any(
+        p.name is PhaseName.MAINTENANCE and is_monthly(p.schedule, c.protocol) for p in phases
+    )
+    cited = []
+    active = c.s.cancer and c.protocol.policy.cancer_regimen and not offered.prophylaxis
+    if active and (monthly or any(p.key in cancer for p in phases)):
+        cited.append("S15")
+    if monthly and c.s.ileum.over_threshold is not Answer.NO:
+        cited.append("S9")
+    if monthly and c.s.bariatric.kind in (Bariatric.ILEAL, Bariatric.UNSPECIFIED):
+        cited.append("S12")
+    return tuple(cited)
 
 
 def _named(found: Comparison) -> tuple[Deviation, ...]:
@@ -347,8 +368,7 @@ def _unknown(c: Case, offered: Plan) -> tuple[Line, ...]:
     s, protocol = c.s, c.protocol
     lines: list[Line] = [*s.deficiency.unknown, *s.ileum.unknown]
     if s.deficiency.level is Level.PROBABLE:
-        renal = kidney_impaired(c.facts, protocol)
-        lines.append(Line(protocol.say("not-confirmed" if renal else "not-confirmed-mma")))
+        lines.append(not_confirmed(c))
     if s.deficiency.level in (Level.NONE, Level.REFUTED) and not offered.prophylaxis:
         lines.append(Line(protocol.say("cause-not-recorded")))
     if s.age_years is None and not c.facts.unread(Subject.PATIENT):
@@ -455,7 +475,7 @@ def _tests_beside(c: Case, offered: Plan) -> tuple[Choice, ...]:
     if offered.prophylaxis or offered.card == "regimen-cyano-interval":
         return ()
     choices: tuple[Choice, ...] = ()
-    if c.s.deficiency.level is Level.PROBABLE and not kidney_impaired(c.facts, c.protocol):
+    if c.s.deficiency.level is Level.PROBABLE:
         choices = order_tests(c, (Test.MMA,))
     tests = tuple(Test(t) for t in c.protocol.policy.monitoring_tests)
     if tests:
@@ -516,15 +536,13 @@ def evidence(c: Case) -> Result:
     lines = tuple(remarks)
     if c.s.neuro.state is NeuroState.PRESENT:
         return _urgent_evidence(c, (*because, *c.s.neuro.because), unknown, lines)
-    renal = kidney_impaired(c.facts, c.protocol)
-    tests = BLOODS if renal else (*BLOODS, Test.MMA)
     return card(
         c,
         "evidence",
         because=because,
         unknown=unknown,
         remarks=lines,
-        choices=order_tests(c, tests),
+        choices=order_tests(c, (*BLOODS, Test.MMA)),
         exclusive=False,
     )
 

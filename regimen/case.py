@@ -116,6 +116,7 @@ def card(
     remarks: tuple[Line, ...] = (),
     choices: tuple[Choice, ...] = (),
     exclusive: bool = True,
+    cites: tuple[str, ...] = (),
     **values: object,
 ) -> Recommendation:
     """The catalogue's card `key`, filled in. What could not be read is named on every card."""
@@ -134,7 +135,7 @@ def card(
         remarks=(*remarks, *asked),
         choices=choices,
         exclusive=exclusive,
-        statements=text.statements,
+        statements=tuple(dict.fromkeys((*text.statements, *cites))),
         override_reasons=text.reasons,
     )
     return _discreet(made, c, own_words=summary is None) if c.facts.restricted else made
@@ -248,17 +249,26 @@ def order_tests(
     every_months: int | None = None,
     note: str = "",
 ) -> tuple[Choice, ...]:
-    """A suggestion that orders the tests not already requested; none if all are."""
+    """A suggestion that orders the tests not already requested; none if all are. MMA only where
+    it could still tell something."""
     days = c.protocol.thresholds.referral_recent_days
     requested = {
         r.test for r in c.facts.requests if r.draft or within_days(r.record.on, c.facts.as_of, days)
     }
-    wanted = tuple(t for t in tests if t not in requested)
+    wanted = tuple(
+        t for t in tests if t not in requested and (t is not Test.MMA or c.s.deficiency.mma_useful)
+    )
     if not wanted:
         return ()
     names = ", ".join(TEST_NAMES[t] for t in wanted)
     step = OrderTests(wanted, urgent=urgent, every_months=every_months, note=note)
     return (Choice(c.protocol.say(label, words=names), (step,)),)
+
+
+def not_confirmed(c: Case) -> Line:
+    """Of a probable deficiency: never "confirmed"; and what could confirm it."""
+    useful = c.s.deficiency.mma_useful
+    return Line(c.protocol.say("not-confirmed-mma" if useful else "not-confirmed"))
 
 
 def remove_choice(c: Case, order: Order, label: str = "label-remove") -> Choice:

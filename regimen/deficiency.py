@@ -27,6 +27,7 @@ from regimen.labs import (
     Verdict,
     below,
     cut_offs,
+    in_unit,
     newest,
     newest_first,
     raised,
@@ -58,6 +59,7 @@ class Deficiency:
     severe: bool = False  # S25
     nitrous_oxide: bool = False  # misuse on record
     dietary: bool = False
+    mma_useful: bool = True  # it could still tell: the kidneys are well, and no result is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def deficiency(
         unknown=_unused(facts, protocol),
         severe=bool(severe),
         nitrous_oxide=bool(nitrous),
+        mma_useful=not kidney_impaired(facts, protocol) and _known_mma(facts, protocol) is None,
         dietary=bool(_active(facts.found(Concept.DIETARY_B12_DEFICIENCY))),
     )
 
@@ -332,25 +335,38 @@ def kidney_impaired(facts: PatientFacts, protocol: Protocol) -> bool:
     return bool(_active(facts.found(Concept.RENAL_IMPAIRMENT)))
 
 
-def _raised(facts: PatientFacts, analyte: Analyte, protocol: Protocol) -> LabResult | None:
-    limits = {
-        Analyte.MMA: protocol.thresholds.mma_raised_umol_l,
-        Analyte.HOMOCYSTEINE: protocol.thresholds.homocysteine_raised_umol_l,
-    }
+def _latest(facts: PatientFacts, analyte: Analyte, protocol: Protocol) -> LabResult | None:
+    """The newest final result of the last 12 months."""
     dated = [
         r
         for r in facts.results(analyte)
         if within_days(r.on, facts.as_of, protocol.thresholds.lab_window_days) and not r.preliminary
     ]
-    latest = next(iter(newest_first(dated, protocol)), None)
+    return next(iter(newest_first(dated, protocol)), None)
+
+
+def _raised(facts: PatientFacts, analyte: Analyte, protocol: Protocol) -> LabResult | None:
+    limits = {
+        Analyte.MMA: protocol.thresholds.mma_raised_umol_l,
+        Analyte.HOMOCYSTEINE: protocol.thresholds.homocysteine_raised_umol_l,
+    }
+    latest = _latest(facts, analyte, protocol)
     return latest if latest is not None and raised(latest, limits[analyte]) else None
+
+
+def _known_mma(facts: PatientFacts, protocol: Protocol) -> LabResult | None:
+    """The newest MMA result, if it says anything."""
+    latest = _latest(facts, Analyte.MMA, protocol)
+    says = latest is not None and (in_unit(latest) is not None or latest.flag is not None)
+    return latest if says else None
 
 
 def _from_mma(facts: PatientFacts, protocol: Protocol) -> list[_Evidence]:
     """C.3.1-2: raised MMA is probable alone; it confirms beside an indeterminate B12."""
     mma = _raised(facts, Analyte.MMA, protocol)
     if mma is None:
-        return []
+        known = _known_mma(facts, protocol)
+        return [_Evidence(None, lab_line("lab", known, protocol))] if known else []
     line = lab_line("lab-raised", mma, protocol)
     if kidney_impaired(facts, protocol):
         renal = tuple(f.record for f in facts.found(Concept.RENAL_IMPAIRMENT))

@@ -14,6 +14,7 @@ from regimen.case import (
     Result,
     b12_not_enough,
     card,
+    not_confirmed,
     order_tests,
     remove_choice,
 )
@@ -208,7 +209,7 @@ def _probable(c: Case, order: Order) -> Result:
         c,
         "folate-probable",
         because=(*_ordered(c, order), *c.s.deficiency.because, *c.s.neuro.because),
-        unknown=(*_unknown(c), Line(c.protocol.say("not-confirmed-mma"))),
+        unknown=(*_unknown(c), not_confirmed(c)),
         remarks=(*_pregnancy_remark(c), *_age_remark(c)),
         choices=(*_add_b12(c), *order_tests(c, (Test.MMA,)), *_remove(c, order)),
         exclusive=False,
