@@ -281,10 +281,17 @@ def stop(c: Case) -> Result:
 
 
 def _keep(c: Case, order: Order) -> tuple[Choice, ...]:
-    """Take the stop back; not an order that another check forbids or corrects."""
+    """Take the stop back; not an order that another check forbids or corrects.
+
+    A stop that says no dose or no schedule would come back as an order that nobody could give: it
+    is removed instead, and what is on record stays as it is.
+    """
     if _is_unsafe(c, order):
         return ()
     if order.status in (OrderStatus.STOPPED, OrderStatus.ON_HOLD):
+        if order.dose_ug is None or order.schedule is None:
+            removed = remove_choice(c, order, "label-keep-undetailed")
+            return (replace(removed, recommended=c.s.complete_record),)
         label = c.protocol.say("label-keep")
     else:
         open_ended = replace(order.schedule, count=None, bounds=None) if order.schedule else None
