@@ -81,19 +81,30 @@ class Authenticator:
         self._memory, self._now = memory, now
         self._keys = {t.id: _keys_of(t, fetch) for t in tenants.all if t.auth == "jwt"}
 
-    def tenant_of(self, authorization: str | None, url: str, service_id: str) -> Tenant:
+    def tenant_of(
+        self,
+        authorization: str | None,
+        url: str,
+        service_id: str,
+        *,
+        before_store: Callable[[Tenant], None] | None = None,
+    ) -> Tenant:
         """The tenant that calls `url`, the end point of `service_id` or of its feedback.
 
+        `before_store`: may refuse a tenant that has proved who it is, before its token is written
+        to the store that all tenants wait for.
         Raises Unauthenticated (401), NotYours (403) and StoreDown (503).
         """
-        tenant = self._authenticated(authorization, url)
+        tenant = self._authenticated(authorization, url, before_store)
         if not tenant.may_use(service_id):
             metrics.refused("forbidden")
             logs.event(logging.WARNING, "forbidden", tenant=tenant.id, service=service_id)
             raise NotYours
         return tenant
 
-    def _authenticated(self, authorization: str | None, url: str) -> Tenant:
+    def _authenticated(
+        self, authorization: str | None, url: str, before_store: Callable[[Tenant], None] | None
+    ) -> Tenant:
         if authorization is None and self.tenants.open is not None:
             return self.tenants.open
         if not self.tenants.from_file and self.tenants.open is not None:
@@ -103,7 +114,11 @@ class Authenticator:
         try:
             token = _token(authorization)
             tenant = self._tenant(token)
-            self._verify(token, tenant, url)
+            expires = self._verify(token, tenant, url)
+            if before_store is not None:
+                before_store(tenant)
+            if tenant.replay == "reject":
+                self._check_unseen(tenant, token.claims["jti"], expires)
         except _Refused as refused:
             _refuse(refused.cause, token, tenant)
         return tenant
@@ -115,12 +130,11 @@ class Authenticator:
             raise _Refused("issuer")
         return tenant
 
-    def _verify(self, token: _Token, tenant: Tenant, url: str) -> None:
+    def _verify(self, token: _Token, tenant: Tenant, url: str) -> float:
+        """When the token expires."""
         key = _check_header(token.header, tenant, self._keys[tenant.id])
         _check_signature(token, key)
-        expires = _check_claims(token.claims, tenant, url, self._now())
-        if tenant.replay == "reject":
-            self._check_unseen(tenant, token.claims["jti"], expires)
+        return _check_claims(token.claims, tenant, url, self._now())
 
     def _check_unseen(self, tenant: Tenant, jti: str, expires: float) -> None:
         if self._memory is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -22,9 +22,14 @@ from cds_service.lanes import Lanes
 
 #: Connections of all worker processes together.
 MAX_CONNECTIONS: Final = 128
-#: Calls of one process that may wait for one server; a worker has a few threads more than that.
+#: Calls of one process that may ask one server at the same time.
 CALLS_PER_SERVER: Final = 6
-#: How much of its time a call may wait for one of those places.
+#: ... and those with the calls that wait for one of these places.
+STANDING_PER_SERVER: Final = 8
+#: Calls of one process that may ask servers or wait for a place, whatever the server. A worker has
+#: more threads than that: one tenant's slow EHR must leave some to the other tenants.
+STANDING: Final = 10
+#: How much of its time a call may wait for a place.
 _PATIENCE: Final = 0.25
 #: How long a call waits when it is the one to find out whether a server is back.
 _PROBE_SECONDS: Final = 0.3
@@ -38,6 +43,8 @@ class Server:
 
     client: FhirClient
     breaker: Breaker
+    all_standing: threading.BoundedSemaphore  # of all servers
+    standing: threading.BoundedSemaphore
     calls: threading.BoundedSemaphore
     #: Does it find by `patient=Patient/1` only (True), by `patient=1` (False)? None: not seen yet.
     typed_references: bool | None = None
@@ -65,6 +72,9 @@ class Network:
     _pid: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _lanes: Lanes | None = None
+    _standing: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(STANDING)
+    )
     _servers: dict[tuple[BaseUrl, str | None], Server] = field(default_factory=dict)
 
     @property
@@ -108,28 +118,45 @@ class Network:
         # Threads do not survive a fork, and connections must not be shared with the parent.
         self._pid = os.getpid()
         self._servers.clear()
+        self._standing = threading.BoundedSemaphore(STANDING)
         self._lanes = Lanes(self.threads, self.per_server, _MOST_WAITING)
 
     def _new(self, base: BaseUrl, ca_file: str | None) -> Server:
         client = FhirClient(
             base, ca_file=ca_file, connections=self.per_server, resolve=self.resolve
         )
-        return Server(client, self.new_breaker(), threading.BoundedSemaphore(CALLS_PER_SERVER))
+        return Server(
+            client,
+            self.new_breaker(),
+            all_standing=self._standing,
+            standing=threading.BoundedSemaphore(STANDING_PER_SERVER),
+            calls=threading.BoundedSemaphore(CALLS_PER_SERVER),
+        )
 
 
 @contextmanager
 def turn(server: Server, until: float) -> Iterator[Turn | None]:
     """Leave to ask the server now. None: it has failed too often, or too many calls wait for it."""
-    admission = server.breaker.admit()
-    if admission is Admission.NO:
-        yield None
-        return
-    patience = 0.0 if admission is Admission.PROBE else _PATIENCE * (until - monotonic())
-    if not server.calls.acquire(timeout=max(0.0, patience)):
-        yield None
-        return
-    try:
-        soon = monotonic() + _PROBE_SECONDS if admission is Admission.PROBE else until
+    with ExitStack() as held:
+        if not (_take(held, server.all_standing) and _take(held, server.standing)):
+            yield None
+            return
+        admission = server.breaker.admit()
+        if admission is Admission.NO:
+            yield None
+            return
+        probe = admission is Admission.PROBE
+        patience = 0.0 if probe else _PATIENCE * (until - monotonic())
+        if not _take(held, server.calls, patience):
+            yield None
+            return
+        soon = monotonic() + _PROBE_SECONDS if probe else until
         yield Turn(until, min(until, soon))
-    finally:
-        server.calls.release()
+
+
+def _take(held: ExitStack, places: threading.BoundedSemaphore, seconds: float = 0.0) -> bool:
+    """Is there a place in this time? It is held until the end of `held`."""
+    if not places.acquire(timeout=max(0.0, seconds)):
+        return False
+    held.callback(places.release)
+    return True

@@ -43,19 +43,22 @@ class RateLimiter:
         self._file, self._numbers = _shared(max(1, len(limited)) * _SLOT)
         weakref.finalize(self, os.close, self._file)
 
-    def wait(self, tenant: Tenant) -> int:
-        """0: this call may go on. Otherwise the whole seconds after which to try again."""
+    def wait(self, tenant: Tenant, *, take: bool = True) -> int:
+        """0: this call may go on. Otherwise the whole seconds after which to try again.
+
+        `take`: the call is counted. Otherwise this only tells what would be.
+        """
         slot = self._slots.get(tenant.id)
         if slot is None or tenant.rate_limit_per_s is None:
             return 0
         with self._lock:
             fcntl.lockf(self._file, fcntl.LOCK_EX, _SLOT, slot)
             try:
-                return self._take(slot, 1 / tenant.rate_limit_per_s, tenant.burst)
+                return self._take(slot, 1 / tenant.rate_limit_per_s, tenant.burst, take=take)
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT, slot)
 
-    def _take(self, slot: int, interval: float, burst: int) -> int:
+    def _take(self, slot: int, interval: float, burst: int, *, take: bool) -> int:
         """One number a tenant: the time at which its bucket would be full again."""
         now = self._clock()
         (full,) = struct.unpack_from("d", self._numbers, slot)
@@ -64,7 +67,8 @@ class RateLimiter:
         # Sums of intervals are not exact; a millionth of one is not a call too many.
         if over > interval * 1e-6:
             return max(1, math.ceil(over))
-        struct.pack_into("d", self._numbers, slot, full)
+        if take:
+            struct.pack_into("d", self._numbers, slot, full)
         return 0
 
 

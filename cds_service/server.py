@@ -36,9 +36,10 @@ from cds_service.telemetry import tracing
 from cds_service.tenants import Tenants, read_tenants
 from cds_service.warm import settle_down, warm
 
-#: Measured in the project's load tests: more processes and few threads beat the reverse.
+#: Measured in the project's load tests: more processes and few threads beat the reverse. Some of
+#: the threads are never held by calls that wait for a FHIR server (`cds_service.fhir_network`).
 _OPTIONS: Final[dict[str, object]] = {
-    "threads": 8,
+    "threads": 12,
     "preload_app": True,
     "keepalive": 65,  # longer than a proxy keeps its idle connections
     "timeout": 30,

@@ -45,13 +45,18 @@ class Tenancy:
         if WAITING.seconds > self.max_wait_s:
             metrics.refused("overload")
             raise Overloaded
-        tenant = self.auth.tenant_of(authorization, url, service_id)
-        wait = self.limiter.wait(tenant)
-        if wait:
-            metrics.refused("rate")
-            logs.event(logging.WARNING, "rate-limited", tenant=tenant.id)
-            raise TooManyCalls(wait)
+        tenant = self.auth.tenant_of(
+            authorization, url, service_id, before_store=self._check_would_pass
+        )
+        _check(tenant, self.limiter.wait(tenant))
         return tenant
+
+    def _check_would_pass(self, tenant: Tenant) -> None:
+        """Calls beyond the rate do not get as far as the store, where others would wait for them.
+
+        Nothing is counted yet: a token that was used before must not use up a tenant's calls.
+        """
+        _check(tenant, self.limiter.wait(tenant, take=False))
 
     def check_server(self, tenant: Tenant, url: str | None) -> None:
         """Raise NotYours if the FHIR server of a call is another tenant's and not its own."""
@@ -61,6 +66,13 @@ class Tenancy:
             metrics.refused("forbidden")
             logs.event(logging.WARNING, "server-of-another-tenant", tenant=tenant.id)
             raise NotYours
+
+
+def _check(tenant: Tenant, wait: int) -> None:
+    if wait:
+        metrics.refused("rate")
+        logs.event(logging.WARNING, "rate-limited", tenant=tenant.id)
+        raise TooManyCalls(wait)
 
 
 def make_tenancy(

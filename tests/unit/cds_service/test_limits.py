@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cds_service.errors import TooManyCalls, Unauthenticated
 from cds_service.limits import WAITING, RateLimiter
 from cds_service.settings import Settings
-from cds_service.tenants import Tenant, Tenants
-from tests.support.tokens import es384, token, write_tenants
+from cds_service.tenancy import make_tenancy
+from cds_service.tenants import Tenant, Tenants, read_tenants
+from regimen.protocol import load_protocol
+from tests.support.tokens import CALL_URL, es384, token, write_tenants
 
 ROOT = Path(__file__).parents[3]
 CALL = "/cds-services/b12-order-select"
@@ -126,3 +130,61 @@ def test_open_tenants_of_a_file_are_limited_too(make_app, envelope):
     one = tenant(rate=1, burst=1)
     client = make_app(tenants=Tenants((one,))).test_client()
     assert [client.post(CALL, json=envelope).status_code for _ in range(2)] == [200, 429]
+
+
+# --- before the store ---------------------------------------------------------------------------
+
+
+class Memory:
+    """A memory of tokens that says what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def remember_jti(self, tenant: str, jti: str, expires: float) -> bool:
+        new = jti not in self.asked
+        self.asked.append(jti)
+        return new
+
+
+@pytest.fixture
+def limited(tmp_path):
+    """One call a second for a tenant with tokens: its tenancy, and the memory of tokens."""
+    settings = Settings(
+        tenants=str(write_tenants(tmp_path, text="rate_limit_per_s = 1\nburst = 1"))
+    )
+    memory = Memory()
+    tenants = read_tenants(settings, ["b12-order-select"])
+    clock = Time()
+    tenancy = make_tenancy(settings, tenants, None, load=load_protocol, memory=memory)
+    limiter = RateLimiter(tenants.all, clock=clock)
+    return replace(tenancy, limiter=limiter), memory, clock
+
+
+def admit(tenancy, bearer: str) -> str:
+    try:
+        tenancy.admit(f"Bearer {bearer}", CALL_URL, "b12-order-select")
+    except (TooManyCalls, Unauthenticated) as refused:
+        return type(refused).__name__
+    return "admitted"
+
+
+@pytest.mark.fault("O18")
+def test_a_call_beyond_the_rate_is_refused_before_the_store_and_its_token_stays_good(limited):
+    tenancy, memory, clock = limited
+    first, second = token(es384(), jti="first"), token(es384(), jti="second")
+    assert admit(tenancy, first) == "admitted"
+    assert admit(tenancy, second) == "TooManyCalls"
+    assert memory.asked == ["first"]
+    clock.now += 1
+    assert admit(tenancy, second) == "admitted"
+
+
+@pytest.mark.fault("A18")
+def test_a_token_used_again_uses_up_no_call_of_its_tenant(limited):
+    tenancy, _, clock = limited
+    once = token(es384(), jti="once")
+    assert admit(tenancy, once) == "admitted"
+    clock.now += 1
+    assert [admit(tenancy, once) for _ in range(5)] == ["Unauthenticated"] * 5
+    assert admit(tenancy, token(es384(), jti="another")) == "admitted"
