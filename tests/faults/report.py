@@ -31,7 +31,6 @@ FAMILIES = {
 # What no test of this repository holds, and why.
 NOT_TESTED = {
     "A29": "a clock that jumps was not tried",
-    "O03": "memory over 10,000 mixed calls is measured by `make bench` (docs/performance.md)",
     "O05": "a read-only root and a full disk are set up where the service is deployed",
     "O11": "a rule has no loop over unbounded input; the time of a call is in the metrics",
     "O14": "there is one version so far: nothing to roll between",
