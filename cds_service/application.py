@@ -127,6 +127,18 @@ def _governance(store: Store) -> Governance:
     return governance
 
 
+def close(app: Flask) -> None:
+    """End what `app` has running in this process, in the order that loses nothing.
+
+    For whoever makes several; a process that ends does the same by itself, when its calls are over.
+    """
+    runtime: Runtime = app.extensions["b12_cds"]
+    runtime.governance.stop()
+    if not runtime.recorder.close():
+        logs.event(logging.ERROR, "records-not-flushed")
+    runtime.store.close()
+
+
 def reload_tenants(app: Flask) -> None:
     """Read the tenants file again, whole or not at all."""
     runtime: Runtime = app.extensions["b12_cds"]

@@ -14,7 +14,8 @@ is what they are for.
 
 Switches and overrides are read in the background every second and a half, so a switch is in force
 in all workers within two seconds, and a hook call never waits for the store. While the store is
-down the last that was known stays in force.
+down the last that was known stays in force. The reading ends with what it is for: when the
+application is closed or forgotten, or the process ends, and before the store is closed.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _FIRST_POLL_SECONDS: Final = 0.2
 _OVERLAP_MS: Final = 60_000  # a transaction is seen when it commits, later than it says
 _LOG_SECONDS: Final = 60.0
 _TOKENS_SECONDS: Final = 600.0
+_STOP_SECONDS: Final = 5.0  # longer than the store takes to say that it is down
 
 OverrideKey = tuple[str, str, str]  # tenant, pseudonym, topic
 
@@ -75,6 +77,9 @@ class Governance:
         self._lock = threading.Lock()
         self._watching_in: int | None = None
         self._first_poll = threading.Event()
+        self._ending: weakref.finalize[[threading.Thread, threading.Event], Governance] | None = (
+            None
+        )
         self._logged = float("-inf")
         self._tokens_at = time.monotonic()
 
@@ -134,16 +139,29 @@ class Governance:
 
     def _start(self) -> None:
         self._first_poll.clear()
-        arguments = (weakref.ref(self),)
+        end = threading.Event()
+        arguments = (weakref.ref(self), end)
         thread = threading.Thread(
             target=_keep_polling, args=arguments, name="switches", daemon=True
         )
         try:
             thread.start()
-            self._watching_in = os.getpid()
         except RuntimeError as error:  # no more threads: the next call tries again
             self._first_poll.set()
             logs.event(logging.ERROR, "switches-not-read", exception=error)
+            return
+        self._watching_in = os.getpid()
+        # Made after the store's own, so at the end of the process it is called before it.
+        self._ending = weakref.finalize(self, _end, thread, end)
+
+    def stop(self) -> None:
+        """Have nothing read any more. What was known last stays in force."""
+        with self._lock:
+            self._watching_in = os.getpid()
+            self._first_poll.set()
+            ending, self._ending = self._ending, None
+        if ending is not None:
+            ending()
 
     def poll(self) -> None:
         """Read the switches and what was overridden. Store down: keep what is known."""
@@ -168,8 +186,8 @@ class Governance:
         self._read_to = now
 
 
-def _keep_polling(reference: weakref.ref[Governance]) -> None:
-    while True:
+def _keep_polling(reference: weakref.ref[Governance], end: threading.Event) -> None:
+    while not end.is_set():
         governance = reference()
         if governance is None:
             return
@@ -178,7 +196,13 @@ def _keep_polling(reference: weakref.ref[Governance]) -> None:
         except Exception as error:  # noqa: BLE001  the thread must live, or no switch works
             logs.event(logging.ERROR, "switches-not-read", exception=error)
         del governance
-        time.sleep(POLL_SECONDS)
+        end.wait(POLL_SECONDS)
+
+
+def _end(thread: threading.Thread, end: threading.Event) -> None:
+    end.set()
+    if thread is not threading.current_thread():  # which may be the last to know of its Governance
+        thread.join(_STOP_SECONDS)
 
 
 # --- who ----------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Recorder:
         self._counts: Counter[CountKey] = Counter()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._hurry = threading.Event()
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._exit_of: int | None = None
         self._logged = float("-inf")
@@ -189,7 +189,7 @@ class Recorder:
         """Leave a record to be written. Never waits, never fails."""
         record = rows_of(decision)
         with self._lock:
-            full = len(self._queue) >= self._capacity
+            full = self._closed.is_set() or len(self._queue) >= self._capacity
             if full:
                 self.dropped += 1
             else:
@@ -218,17 +218,32 @@ class Recorder:
             if not written:
                 time.sleep(0.05)
 
+    def close(self, seconds: float = _EXIT_SECONDS) -> bool:
+        """Write what is waiting and end the thread. False: not all of it could be, in that time.
+
+        Nothing is taken after it.
+        """
+        written = self.flush(seconds)
+        self._closed.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return written and self.flush(0)
+
     def _waiting(self) -> bool:
         with self._lock:
             return bool(self._queue or self._counts)
 
     def _see_to_a_thread(self) -> None:
+        if self._closed.is_set():
+            return
         # After a fork the thread of the parent is not alive here, and another is started.
         if self._thread is not None and self._thread.is_alive():
             return
         if self._exit_of != os.getpid():
             self._exit_of = os.getpid()
-            atexit.register(_flush_at_exit, weakref.ref(self))
+            atexit.register(_close_at_exit, weakref.ref(self))
         self._thread = threading.Thread(target=self._work, name="records", daemon=True)
         try:
             self._thread.start()
@@ -238,9 +253,10 @@ class Recorder:
     def _work(self) -> None:
         idle = 0
         while True:
-            self._hurry.wait(INTERVAL_SECONDS)
+            if self._closed.wait(INTERVAL_SECONDS):
+                return
             if not self._write_some():
-                time.sleep(_RETRY_SECONDS)
+                self._closed.wait(_RETRY_SECONDS)
             with self._lock:
                 idle = 0 if self._queue or self._counts else idle + 1
                 if idle > _IDLE_ROUNDS:
@@ -296,7 +312,7 @@ class Recorder:
         logs.event(logging.ERROR, name, exception=error, waiting=waiting, dropped=self.dropped)
 
 
-def _flush_at_exit(reference: weakref.ref[Recorder]) -> None:
+def _close_at_exit(reference: weakref.ref[Recorder]) -> None:
     recorder = reference()
-    if recorder is not None and not recorder.flush(_EXIT_SECONDS):
+    if recorder is not None and not recorder.close():
         logs.event(logging.ERROR, "records-not-flushed")

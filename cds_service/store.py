@@ -11,7 +11,8 @@ A store that is down, locked, full or read-only raises `StoreDown`, after a seco
 more than four. The hook call does not wait for the store: whoever calls from there must not.
 
 An engine belongs to one process. After a fork a new one is made; the connections of the parent are
-left alone.
+left alone. A store in memory is one connection: it is closed when no statement runs on it, or
+SQLite would take the process down with it, and what was in it is gone.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class Store:
         )
         self._prepared = False
         self._checked: tuple[float, bool] | None = None
-        self._closing = weakref.finalize(self, _dispose, self._engines)
+        self._closed = False
+        weakref.finalize(self, _dispose, self._engines, self._memory_lock)
 
     @property
     def shared(self) -> bool:
@@ -176,10 +178,13 @@ class Store:
         return True
 
     def close(self) -> None:
-        """Close the connections of this process."""
-        self._closing()
+        """Close the connections of this process. One in memory then answers StoreDown."""
+        self._closed = True
+        _dispose(self._engines, self._memory_lock)
 
     def _engine(self, way: Way) -> Engine:
+        if self._memory and self._closed:
+            raise StoreDown  # another engine would be another, empty database
         # Memory: one engine for everything, or each would see a database of its own.
         key = (0, Way.READ) if self._memory else (os.getpid(), way)
         with self._engines_lock:
@@ -433,6 +438,9 @@ def _postgresql(url: URL, way: Way) -> Engine:
     )
 
 
-def _dispose(engines: dict[tuple[int, Way], Engine]) -> None:
-    for process, way in list(engines):
-        engines.pop((process, way)).dispose(close=process in (0, os.getpid()))
+def _dispose(
+    engines: dict[tuple[int, Way], Engine], unused: AbstractContextManager[object]
+) -> None:
+    with unused:
+        for process, way in list(engines):
+            engines.pop((process, way)).dispose(close=process in (0, os.getpid()))

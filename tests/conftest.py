@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings as hypothesis_settings
 
-from cds_service.application import create_app
+from cds_service.application import close, create_app
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.request import HookRequest, decode_order_select
 from cds_service.hooks.response import Answer
@@ -75,16 +75,20 @@ def stand_in(answer: AnswerCall = nothing_to_add) -> Service:
 
 
 @pytest.fixture
-def make_app() -> Callable[..., Flask]:
+def make_app() -> Iterator[Callable[..., Flask]]:
     """make_app(answer=..., settings=..., ...): the application around a stand-in service."""
+    made = []
 
     def make(
         answer: AnswerCall = nothing_to_add, settings: Settings | None = None, **parts: Any
     ) -> Flask:
         parts = {"hooks": [stand_in(answer)], "clock": lambda: TODAY} | parts
-        return checked(create_app(settings or Settings(), **parts))
+        made.append(checked(create_app(settings or Settings(), **parts)))
+        return made[-1]
 
-    return make
+    yield make
+    for app in made:
+        close(app)
 
 
 def checked(app: Flask) -> Flask:
@@ -99,9 +103,11 @@ def stand_in_client(make_app: Callable[..., Flask]) -> FlaskClient:
 
 
 @pytest.fixture(scope="session")
-def app() -> Flask:
+def app() -> Iterator[Flask]:
     """The application as it is served, on a fixed day."""
-    return checked(create_app(Settings(), clock=lambda: TODAY))
+    app = checked(create_app(Settings(), clock=lambda: TODAY))
+    yield app
+    close(app)
 
 
 @pytest.fixture

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import msgspec
 import pytest
 
-from cds_service.application import create_app
+from cds_service.application import close, create_app
 from cds_service.hooks.response import Answer, ResponseInvariant
 from cds_service.settings import Settings, SettingsError
+from cds_service.tenants import development_tenant
+from tests.support.records import decision
 
 
 def test_the_service_gets_settings_clock_and_protocol(make_app, envelope):
@@ -50,3 +58,36 @@ def test_an_answer_that_breaks_the_standard_fails_the_test(make_app, envelope):
     app = make_app(lambda request, services: Answer(cards=(card(summary="x" * 140),)))
     with pytest.raises(ResponseInvariant):
         app.test_client().post("/cds-services/b12-order-select", json=envelope)
+
+
+def test_closed_it_leaves_no_thread_and_no_record_behind(sqlite_file):
+    before = set(threading.enumerate())
+    app = create_app(Settings(store=f"sqlite:///{sqlite_file}"))
+    runtime = app.extensions["b12_cds"]
+    runtime.governance.decide([], development_tenant(Settings()), msgspec.Raw(b"{}"))
+    runtime.recorder.put(decision())
+    assert {thread.name for thread in set(threading.enumerate()) - before} == {
+        "records",
+        "switches",
+    }
+    close(app)
+    assert set(threading.enumerate()) == before
+    with closing(sqlite3.connect(sqlite_file)) as file:
+        assert file.execute("SELECT count(*) FROM decisions").fetchone() == (1,)
+
+
+@pytest.mark.fault("O01")
+def test_many_applications_are_made_used_and_closed_beside_each_other(envelope):
+    def use(number):
+        app = create_app(Settings())
+        client = app.test_client()
+        statuses = {
+            client.post("/cds-services/b12-order-select", json=envelope).status_code
+            for _ in range(3)
+        }
+        statuses.add(client.get("/readyz").status_code)
+        close(app)
+        return statuses
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set().union(*pool.map(use, range(18))) == {200}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import subprocess
+import sys
+import threading
 import time
 
 import msgspec
@@ -15,6 +19,7 @@ from cds_service.store import Store, now_ms
 from regimen.recommendation import Topic
 from tests.support.records import card, recorded, rows
 from tests.support.stores import tenant
+from tests.support.vignette import ROOT
 from tests.unit.cds_service.test_store import locked
 
 DANGERS = ("dose", "allergy", "leber", "folate", "ivroute", "stop")
@@ -288,3 +293,69 @@ def test_quiet_of_one_tenant_is_not_quiet_of_another(store):
     overriding(store, quiet())
     other = tenant("south", pseudonym_key=KEY, suppress_after_override_days=7)
     assert decide(store, [card("route")], other).cards
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "switches"]
+
+
+@pytest.fixture
+def no_readers():
+    """None of an application that other tests use, so that those seen are the test's."""
+    others = set(readers())
+    return lambda: [thread for thread in readers() if thread not in others]
+
+
+def test_stopped_it_reads_no_more_and_decides_by_what_it_knows(memory, no_readers):
+    memory.set_switch(None, "regimen", off=True, by="x")
+    governance = Governance(memory)
+    governance.decide([card("regimen")], tenant(), context())
+    assert len(no_readers()) == 1
+    governance.stop()
+    governance.stop()
+    assert no_readers() == []
+    assert governance.decide([card("regimen")], tenant(), context()).cards == ()
+    assert no_readers() == []
+
+
+def test_forgotten_it_reads_no_more(memory, no_readers):
+    governance = Governance(memory)
+    governance.decide([card()], tenant(), context())
+    del governance
+    gc.collect()
+    began = time.monotonic()
+    while no_readers():
+        assert time.monotonic() - began < 1
+        time.sleep(0.02)
+
+
+ENDS_WITH_THE_PROCESS = """
+import atexit, threading, time
+
+def look():  # registered first, so called when everything else has ended
+    time.sleep(0.3)
+    print([thread.name for thread in threading.enumerate()])
+
+atexit.register(look)
+from cds_service import governance
+from cds_service.store import Store
+from tests.support.records import card
+from tests.support.stores import tenant
+import msgspec
+
+governance.POLL_SECONDS = 0.01
+kept = governance.Governance(Store("sqlite://"))
+kept.decide([card()], tenant(), msgspec.Raw(b"{}"))
+"""
+
+
+@pytest.mark.fault("O01")
+def test_at_the_end_of_the_process_it_stops_before_the_store_is_closed():
+    command = [sys.executable, "-c", ENDS_WITH_THE_PROCESS]
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['MainThread']\n", "")

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from cds_service.migrations import migrate
 from cds_service.store import Retention, Store, Way, now_ms
 from tests.support.records import card, decision, recorded, rows
 from tests.support.stores import tenant
+from tests.support.vignette import ROOT
 
 DAY = 86_400_000
 
@@ -320,3 +323,64 @@ def test_purging_many_rows_lets_writers_in_between(store):
     writer.join(10)
     assert deleted["decisions"] == 1200
     assert not failed
+
+
+# --- closing ----------------------------------------------------------------------------------
+
+BUSY = """
+import sys, threading, time
+from cds_service.errors import StoreDown
+from cds_service.store import Store
+
+def keep_writing(store):
+    number = 0
+    while True:
+        number += 1
+        try:
+            store.switched_off()
+            store.remember_jti(threading.current_thread().name, str(number), 1e12)
+        except StoreDown:
+            return
+
+def busy():
+    store = Store("sqlite://")
+    store.prepare()
+    threads = [threading.Thread(target=keep_writing, args=[store], daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    return store, threads
+"""
+CLOSED_IN_USE = """
+for _ in range(20):
+    store, threads = busy()
+    store.close()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+"""
+
+
+@pytest.mark.fault("O01")
+def test_a_store_in_memory_is_closed_when_no_statement_runs_on_it():
+    # SQLite does not survive a connection that is closed while a statement is at work.
+    command = [sys.executable, "-c", BUSY + CLOSED_IN_USE]
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_store_in_memory_that_was_closed_is_down_and_not_another_empty_one():
+    store = Store("sqlite://")
+    store.prepare()
+    store.close()
+    with pytest.raises(StoreDown):
+        store.switched_off()
+    assert not store.answers()
+
+
+def test_a_store_in_a_file_is_connected_to_again_after_it_was_closed(store):
+    store.prepare()
+    store.close()
+    assert store.switched_off() == frozenset()
