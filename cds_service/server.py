@@ -5,32 +5,27 @@ The process that owns the port is the one that was started, so signals sent to i
 should: SIGTERM and Ctrl-C let calls in flight finish, SIGHUP reads the tenants file again and
 renews the workers. They are forked from this process, so all of them have the same reading of it.
 
-Slow clients are the business of a buffering proxy in front of this; see the deployment guide.
+How slow clients are kept from holding up the others: `cds_service.connections`.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
 
-from cds_service import errors, logs, metrics
+from cds_service import logs, metrics
 from cds_service.application import create_app, reload_tenants, standard_services
-from cds_service.limits import WAITING
+from cds_service.connections import PatientWorker
 from cds_service.settings import Settings, SettingsError
 from cds_service.telemetry import tracing
 from cds_service.tenants import Tenants, read_tenants
@@ -56,74 +51,15 @@ _OPTIONS: Final[dict[str, object]] = {
 #: What the parent tells a worker to stop by.
 _STOP: Final = (signal.SIGTERM, signal.SIGQUIT)
 
-_REASONS: Final = {
-    400: "Bad Request",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-}
 
-
-#: No file descriptor is left, here or on the machine.
-_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
-
-
-class Worker(ThreadWorker):
-    """A worker that says nothing of a broken request, neither to its sender nor in the log."""
-
-    def enqueue_req(self, conn: Any) -> None:
-        conn.queued_at = time.monotonic()
-        super().enqueue_req(conn)
-
-    def handle(self, conn: Any) -> object:
-        WAITING.began(time.monotonic() - conn.queued_at)
-        return super().handle(conn)
-
-    def accept(self, listener: Any) -> None:
-        try:
-            super().accept(listener)
-        except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
-            # gunicorn would end the worker, and with it the calls it has. They end by themselves.
-            logs.event(logging.ERROR, "no-file-descriptors")
-            time.sleep(0.1)
+class Worker(PatientWorker):
+    """A worker that stops when its parent tells it to, and only then."""
 
     def init_signals(self) -> None:
         super().init_signals()
         # Ctrl-C reaches the whole process group. Only the parent acts on it, by SIGTERM.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-
-    def handle_error(
-        self, _req: object, client: socket.socket, _addr: object, exc: Exception
-    ) -> None:
-        """Answer what could not be read as HTTP. gunicorn's own page quotes the request."""
-        status = _status_of(exc)
-        level = logging.WARNING if status < 500 else logging.ERROR
-        logs.event(level, "refused", status=status, exception=exc)
-        code = "exception" if status == 500 else "structure"
-        body = errors.outcome(code, _REASONS[status].lower())
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        try:
-            client.sendall(head.encode("ascii") + body)
-        except OSError as error:  # the client is gone: nobody left to answer
-            logs.event(logging.INFO, "client-gone", exception=error)
-
-
-def _status_of(error: Exception) -> int:
-    match error:
-        case LimitRequestLine():
-            return 414
-        case LimitRequestHeaders():
-            return 431
-        case ParseException() | UnicodeError():
-            return 400
-        case _:
-            return 500
 
 
 class Logger(glogging.Logger):

@@ -124,7 +124,7 @@ def importers(library: str) -> set[str]:
         ),
         ("psycopg", set()),  # SQLAlchemy imports it, where PostgreSQL is used
         ("werkzeug", {"cds_service.errors"}),
-        ("gunicorn", {"cds_service.server"}),
+        ("gunicorn", {"cds_service.server", "cds_service.connections"}),
         ("click", {"cds_service.cli"}),
         ("requests", {"cds_service.fhir_client", "cds_service.jwks"}),
         ("jwt", {"cds_service.client_auth", "cds_service.jwks"}),

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,14 @@ def free_port() -> int:
 class Running:
     """A started server. `log` is filled as it writes."""
 
-    def __init__(self, port: int, **settings: str) -> None:
+    def __init__(
+        self, port: int, command: Sequence[str] = ("-m", "cds_service.server"), **settings: str
+    ) -> None:
         self.port = port
         env = {k: v for k, v in os.environ.items() if not k.startswith("B12_CDS_")}
         # Not the terminal's process group: a signal is for this server alone.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cds_service.server"],
+            [sys.executable, *command],
             cwd=ROOT,
             env=env | {"PORT": str(port), "B12_CDS_WORKERS": "2"} | settings,
             stdout=subprocess.PIPE,
@@ -133,10 +136,11 @@ def test_a_call_in_flight_is_answered_before_it_stops(server, envelope, sig):
 
 @pytest.mark.fault("O01")
 def test_it_stops_at_once_even_while_its_workers_start():
-    started = time.monotonic()
     for _ in range(3):
-        assert Running(free_port()).stop()[0] == 0
-    assert time.monotonic() - started < 10
+        starting = Running(free_port())
+        began = time.monotonic()
+        assert starting.stop()[0] == 0
+        assert time.monotonic() - began < 5  # and not the whole graceful timeout
 
 
 @pytest.mark.fault("O01")
@@ -233,6 +237,203 @@ def test_a_body_over_the_limit_is_refused_in_either_framing():
         chunked = server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 40)
         assert announced.startswith(b"HTTP/1.1 413 ")
         assert chunked.startswith(b"HTTP/1.1 413 ")
+    finally:
+        server.stop()
+
+
+POST = (
+    b"POST /cds-services/b12-order-select HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+)
+IN_CHUNKS = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.fault("H16")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"canary\r\n{}\r\n0\r\n\r\n",
+        b"-2\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}canary\r\n0\r\n\r\n",
+        b"2;\x00=canary\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}\r\n0\r\ncanary header: x\r\n\r\n",
+        b"2\r\n{}\r\n0\r\ncanary\r\n\r\n",
+        b"f" * 5000,
+    ],
+)
+def test_a_body_in_broken_chunks_is_refused_at_once(server, body):
+    began = time.monotonic()
+    answer = server.raw(IN_CHUNKS + body + b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert time.monotonic() - began < 4
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    _, _, content = answer.partition(b"\r\n\r\n")
+    assert json.loads(content)["resourceType"] == "OperationOutcome"
+    _, _, err = server.stop()
+    assert b"canary" not in answer
+    assert "canary" not in err
+
+
+@pytest.mark.fault("H16")
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_body_that_ends_too_soon_is_refused(server, framing):
+    head = IN_CHUNKS + b"9\r\n" if framing == "chunks" else POST + b"Content-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head + b"{}")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.fault("H15")
+def test_a_client_that_sends_all_of_it_first_reads_why_it_was_refused():
+    server = Running(free_port(), B12_CDS_MAX_BODY_BYTES="2048")
+    try:
+        for sent in (b" " * 50_000_000, (b" " * 65536 for _ in range(400))):
+            connection = server.connect()
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/cds-services/b12-order-select", body=sent, headers=headers)
+            response = connection.getresponse()
+            assert response.status == 413
+            assert response.headers["Connection"] == "close"
+            assert json.loads(response.read())["resourceType"] == "OperationOutcome"
+            connection.close()
+    finally:
+        server.stop()
+
+
+@pytest.mark.fault("H25")
+def test_a_client_that_waits_for_leave_to_go_on_gets_it_once(server, envelope):
+    body = json.dumps(envelope | {"context": envelope["context"] | {"selections": []}}).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.fault("H23")
+def test_requests_sent_in_one_go_are_answered_in_order(server, envelope):
+    body = json.dumps(envelope | {"context": envelope["context"] | {"selections": []}}).encode()
+    call = POST + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    chunked = IN_CHUNKS + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    last = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answers = server.raw(get + call + chunked + get + call + last).split(b"HTTP/1.1 200 OK\r\n")
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers[1:]]
+    ok, cards = b'{"status":"ok"}', b'{"cards":[]}'
+    assert bodies == [ok, cards, cards, ok, cards, ok]
+
+
+class Slow:
+    """Clients that hold on to what they can: the head, the body, the reading, their side."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", self.port))
+        return connection
+
+    def idle(self) -> socket.socket:
+        return self.connect()
+
+    def head(self) -> socket.socket:
+        return self._sending(POST[:40])
+
+    def body(self) -> socket.socket:
+        return self._sending(POST + b"Content-Length: 100000\r\n\r\n{")
+
+    def chunks(self) -> socket.socket:
+        return self._sending(IN_CHUNKS + b"ff\r\n{")
+
+    def leave(self) -> socket.socket:
+        return self._sending(POST + b"Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n")
+
+    def reading(self) -> socket.socket:
+        return self._sending(b"GET /about/protocol HTTP/1.1\r\nHost: x\r\n\r\n" * 80)
+
+    def refused(self) -> socket.socket:
+        return self._sending(b"nonsense\r\n\r\n")
+
+    def unwanted(self) -> socket.socket:
+        return self._sending(POST + b"Content-Length: 999999999\r\n\r\n{")
+
+    def _sending(self, data: bytes) -> socket.socket:
+        connection = self.connect()
+        connection.sendall(data)
+        return connection
+
+
+KINDS = ("idle", "head", "body", "chunks", "leave", "reading", "refused", "unwanted")
+
+
+@pytest.mark.fault("H18")
+@pytest.mark.parametrize("kinds", [("head", "body", "reading"), KINDS], ids=["18", "160"])
+def test_slow_clients_hold_up_nobody(server, envelope, kinds):
+    envelope["context"]["selections"] = []
+    slow = Slow(server.port)
+    with ExitStack() as held:
+        for kind in kinds * (6 if len(kinds) == 3 else 20):
+            held.enter_context(getattr(slow, kind)())
+        time.sleep(0.3)
+        times = []
+        for _ in range(40):
+            began = time.monotonic()
+            connection = server.connect()
+            assert call(connection, envelope) == (200, {"cards": []})
+            connection.close()
+            times.append(time.monotonic() - began)
+    assert sorted(times)[37] < 0.5
+    _, _, err = server.stop()
+    assert "Traceback" not in err
+
+
+IMPATIENT = (
+    "import sys; from cds_service import connections as c; from cds_service.server import main; "
+    "c.HEAD_SECONDS = 1.0; c.REQUEST_SECONDS = 2.0; c.ANSWER_SECONDS = 1.0; c.END_SECONDS = 1.0; "
+    "sys.exit(main())"
+)
+
+
+def sockets_of(process: int) -> int:
+    links = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir()]
+    return sum(link.startswith("socket:") for link in links)
+
+
+@needs_proc
+@pytest.mark.fault("H18")
+def test_a_slow_client_is_told_so_and_let_go():
+    server = Running(free_port(), ("-c", IMPATIENT), B12_CDS_WORKERS="1")
+    slow = Slow(server.port)
+    try:
+        assert server.get("/healthz") == 200
+        (worker,) = server.workers()
+        time.sleep(0.5)
+        before, idle = sockets_of(worker), slow.idle()
+        for kind, status in [("head", 408), ("body", 408), ("chunks", 408), ("refused", 400)]:
+            with getattr(slow, kind)() as connection:
+                answer = connection.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 %d " % status), kind
+                assert b"OperationOutcome" in answer
+                assert connection.recv(65536) == b""
+        assert idle.recv(1) == b""  # nothing was asked: nothing is said
+        idle.close()
+        with slow.reading(), slow.unwanted():
+            deadline = time.monotonic() + 8
+            # Both are let go although neither of them closes.
+            time.sleep(0.5)
+            while sockets_of(worker) > before and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert sockets_of(worker) == before
+        drip = slow.connect()
+        began = time.monotonic()
+        with drip, suppress(OSError):  # whichever way it is cut off
+            while time.monotonic() - began < 10:
+                drip.sendall(b"G")
+                time.sleep(0.1)
+        assert time.monotonic() - began < 5
     finally:
         server.stop()
 
