@@ -33,6 +33,7 @@ from cds_service.governance import Governance
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.request import decode_request
 from cds_service.hooks.response import Card, check_response, encode_cards
+from cds_service.limits import WAITING
 from cds_service.records import Recorder
 from cds_service.services import Services
 from cds_service.store import Store
@@ -158,7 +159,7 @@ def _admitted(runtime: Runtime, service_id: str, suffix: str = "") -> tuple[jour
 def _cards(runtime: Runtime, service: Service, services: Services, body: bytes) -> tuple[Card, ...]:
     """The cards of the answer that the client is to get."""
     told = _told()
-    asked = decode_request(body)
+    asked = decode_request(body, waited=WAITING.seconds + told.seconds)
     told.fetches = asked.fetches
     told.hook_instance = _uuid_of(asked.hook_instance)
     if asked.hook != service.hook:

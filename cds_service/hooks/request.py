@@ -80,13 +80,13 @@ _PREFETCH: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError)
 
 
-def decode_request(data: bytes) -> HookRequest:
-    """Read the body of a hook call.
+def decode_request(data: bytes, *, waited: float = 0.0) -> HookRequest:
+    """Read the body of a hook call. `waited`: how many seconds ago it was there to be read.
 
     A UTF-8 byte order mark is accepted, unknown elements are ignored. Raises MalformedBody,
     MissingElement or InvalidElement.
     """
-    received = monotonic()
+    received = monotonic() - waited
     _check_utf8(data)
     fields = _object(data.removeprefix(_BOM), "body")
     return HookRequest(

@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import pytest
 
+from cds_service.limits import WAITING
 from fhir_mappers.queries import QUERIES
 from tests.support.calling_back import DEADLINE_MS, GOLDEN, GRANT, TOKEN, Caller, fetching_app, held
 from tests.support.fhir_stub import (
@@ -384,6 +385,20 @@ def test_f11_the_deadline_holds(hurried: Caller, stub: FhirStub, behaviour: Beha
     asked = hurried.ask(stub.url)
     assert asked.is_unread
     assert SHORT_MS / 1000 * 0.9 < asked.seconds < SHORT_MS / 1000 + SLACK
+
+
+@pytest.mark.fault("F11")
+def test_f11_what_a_call_waited_for_its_turn_is_taken_from_its_deadline(
+    hurried: Caller, stub: FhirStub
+) -> None:
+    stub.behaviour = hang
+    try:
+        WAITING.began(SHORT_MS / 1000 / 2)
+        asked = hurried.ask(stub.url)
+    finally:
+        WAITING.began(0.0)
+    assert asked.is_unread
+    assert SHORT_MS / 1000 * 0.4 < asked.seconds < SHORT_MS / 1000 * 0.9
 
 
 @pytest.mark.fault("F11")

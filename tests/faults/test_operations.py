@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fhir_stub import FhirStub, hang
 from tests.support.server import CALL, Server, free_port, running, within
 from tests.support.tokens import es384, key_set, token, write_tenants
 from tests.support.vignette import ROOT
@@ -462,3 +463,24 @@ def test_nothing_of_a_request_is_in_logs_numbers_errors_or_the_store(tmp_path, g
         content = file.read_bytes()
         assert b"canary" not in content
         assert patient.encode() not in content
+
+
+@pytest.mark.fault("F11", "F28")
+def test_a_burst_of_calls_to_a_server_that_hangs_ends_at_one_deadline(tmp_path, golden):
+    golden.pop("prefetch")
+    golden["fhirAuthorization"] = {"access_token": "t", "token_type": "Bearer"}
+    settings = {"B12_CDS_WORKERS": "1", "B12_CDS_DEADLINE_MS": "1500"}
+    settings["B12_CDS_FHIR_SERVERS"] = "http://127.0.0.1:*"
+    with FhirStub(hang) as stub, running(tmp_path, **settings) as server:
+        golden["fhirServer"] = stub.url
+        server.ask("GET", "/readyz")
+
+        def call(_: int) -> tuple[int, float]:
+            began = time.monotonic()
+            return server.ask("POST", CALL, golden)[0], time.monotonic() - began
+
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(call, range(24)))
+    assert {status for status, _ in answers} == {412}
+    # Three times as many as there are threads; the second and third lot have no time left.
+    assert max(seconds for _, seconds in answers) < 2.5
