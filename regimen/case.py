@@ -209,14 +209,20 @@ class NotEnough:
 
 
 def b12_not_enough(c: Case) -> NotEnough:
-    """Running B12 by mouth or by an unknown way that is not shown to be enough."""
+    """Running B12 that is not shown to be enough: by mouth, by an unknown way, or an injection that
+    does not say since when."""
     gone = stopped_in_session(c.facts)
     standard = words.dose(c.protocol.thresholds.oral_standard_ug_per_day)
     lines: dict[Answer, list[Line]] = {Answer.NO: [], Answer.UNKNOWN: []}
     for order in c.facts.orders:
-        if not order.ingredient.is_cobalamin or order.combination or order.route.is_parenteral:
+        if not order.ingredient.is_cobalamin or order.combination:
             continue
         if not is_running(order, c.facts) or order.record.reference in gone:
+            continue
+        if order.route.is_parenteral:
+            if order.start is None:
+                text = c.protocol.say("b12-start-unknown", order=words.sentence(words.order(order)))
+                lines[Answer.UNKNOWN].append(Line(text, (order.record,)))
             continue
         enough = enough_by_mouth(order, c.protocol)
         if enough is Answer.NO and order.route is Route.UNKNOWN:

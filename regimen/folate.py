@@ -7,7 +7,7 @@ pregnancy is never suggested to be removed.
 from __future__ import annotations
 
 from regimen import words
-from regimen.calendar import within_days
+from regimen.calendar import within_days, within_months
 from regimen.case import (
     Case,
     NotEnough,
@@ -99,9 +99,10 @@ def _is_high(c: Case, order: Order) -> bool:
 
 
 def _b12_started(c: Case) -> Answer:
-    """A dose given or dispensed, a running injection order with a past start, or oral B12 of at
-    least 1000 microgram a day."""
-    if given(c.facts):
+    """A dose given or dispensed that has not lapsed, a running injection order with a past start,
+    or oral B12 of at least 1000 microgram a day."""
+    months = c.protocol.thresholds.lapse_months
+    if any(within_months(d.on, c.facts.as_of, months) for d in given(c.facts)):
         return Answer.YES
     gone = stopped_in_session(c.facts)
     answers = {
@@ -113,11 +114,12 @@ def _b12_started(c: Case) -> Answer:
 
 
 def _counts_as_started(c: Case, order: Order) -> Answer:
-    """UNKNOWN: one dose a day of it would be enough, but how often it is taken is not known."""
+    """UNKNOWN: an injection order without a date; or one dose a day of it would be enough, but how
+    often it is taken is not known."""
     if not is_running(order, c.facts) or (order.start and order.start > c.facts.as_of):
         return Answer.NO
     if order.route.is_parenteral:
-        return Answer.YES if order.start is not None else Answer.NO
+        return Answer.YES if order.start is not None else Answer.UNKNOWN
     enough = enough_by_mouth(order, c.protocol)
     may_be = enough is Answer.UNKNOWN or order.route is Route.UNKNOWN
     if enough is Answer.YES or not may_be:
@@ -175,9 +177,15 @@ def _tested(c: Case) -> bool:
 def _ordered(c: Case, order: Order) -> tuple[Line, ...]:
     daily = daily_dose_ug(order)
     amount = f" ({words.dose(daily)})" if daily is not None else ""
-    there = b12_not_enough(c)
-    key = "folic-acid-ordered" if there == NotEnough() else "folic-acid-ordered-beside"
-    return (Line(c.protocol.say(key, dose=amount), (order.record,)), *there.too_little)
+    there, before = b12_not_enough(c), given(c.facts)
+    none = there == NotEnough() and not before
+    key = "folic-acid-ordered" if none else "folic-acid-ordered-beside"
+    lapsed = [Line(c.protocol.say("dose-last", on=words.day(d.on)), (d.record,)) for d in before]
+    return (
+        Line(c.protocol.say(key, dose=amount), (order.record,)),
+        *there.too_little,
+        *lapsed[-1:],
+    )
 
 
 def _unknown(c: Case) -> tuple[Line, ...]:
