@@ -72,7 +72,16 @@ from regimen.treatment import (
 
 
 def regimen(c: Case, absorbed: frozenset[Aspect]) -> Result:
-    """The one regimen card. `absorbed`: what a safety card of this answer already says."""
+    """The injection that was picked does not conform to the row above that applies: no schedule is
+    stated, or product, dose, route, interval or duration differ, or loading is left out; with
+    NEURO possible, also the standard regimen. Warning with NEURO present or possible where it gives
+    less or states no schedule; and whatever NEURO is with a dose below `dose_low_ug`, an interval
+    over `three_months_max_days` (cyanocobalamin: from `cyanocobalamin_max_interval_days` up) or
+    more often than every `too_close_hours`, or loading left out in severe deficiency. None with a
+    cobalamin allergy.
+
+    `absorbed`: what a safety card of this answer already says, and is not said again.
+    """
     reason = _no_regimen(c)
     if reason:
         return reason
@@ -488,7 +497,10 @@ def _tests_beside(c: Case, offered: Plan) -> tuple[Choice, ...]:
 
 
 def referral(c: Case) -> Result:
-    """S4: unexplained sensory, motor or gait symptoms, unless both are referred already."""
+    """S4: a B12 order, and NEURO present by a sensory, motor or gait finding or by one that names
+    B12 as its cause. Not for a specialty that was asked within `referral_recent_days` or is in
+    this session.
+    """
     if not c.b12:
         return "no B12 order"
     if c.s.under_age:
@@ -516,7 +528,11 @@ SPEAK_AGAINST_EVIDENCE = tuple(s for s in DECIDING if s is not Subject.ALLERGIES
 
 
 def evidence(c: Case) -> Result:
-    """Row 23: nothing on record shows a deficiency, and no prophylaxis applies."""
+    """Row 23: a B12 order with DEF none or refuted, and no row with a regimen applies. A warning
+    with NEURO present. Not for a renewal, a supplement of at most `multivitamin_ug_per_day`,
+    oral B12 after bariatric surgery that leaves the ileum, where the risk card comes, or where
+    a part of the record that may speak against it could not be read.
+    """
     reason = _no_evidence_card(c)
     if reason:
         return reason
@@ -620,7 +636,10 @@ def _urgent_evidence(
 
 
 def risk(c: Case) -> Result:
-    """S14, row 22: ileal Crohn's disease over 30 cm, not resected: test, do not treat."""
+    """S14, row 22: a B12 order; Crohn's disease, not in remission, with a recorded extent in the
+    ileum of more than `crohns_extent_cm`; no resection known to be over `ileal_threshold_cm`;
+    DEF none; PHASE not loaded. Test, do not treat.
+    """
     if not c.b12 or c.s.under_age:
         return "no B12 order in an adult"
     if not _at_risk(c):
@@ -660,7 +679,11 @@ def _at_risk(c: Case) -> bool:
 
 
 def symptoms(c: Case) -> Result:
-    """S19, row 24: symptoms begun on maintenance; a new neurological one is for the regimen."""
+    """S19, row 24: PHASE loaded, an active symptom that is not neurological, began after
+    maintenance did and within `symptom_recent_months`, and a maintenance order of a longer
+    interval than `monthly_min_days` was picked. A new neurological finding is for the regimen
+    card.
+    """
     if c.s.under_age or not c.s.recurring_symptoms:
         return "no symptom that began on maintenance in the last 6 months"
     if c.s.neuro.state is NeuroState.PRESENT and c.s.neuro_new_on_maintenance:
@@ -703,7 +726,11 @@ def _more_often(c: Case, order: Order, key: str) -> Choice:
 
 
 def route(c: Case) -> Result:
-    """F.3: by mouth or nose where the injection is the standard."""
+    """F.3: a B12 order by mouth or nose with DEF confirmed or probable. Warning with NEURO
+    present; info with NEURO possible, malabsorption, severe deficiency (see the choices between
+    sources), by nose before loading, or by mouth below `oral_standard_ug_per_day`. Not where
+    oral B12 of at least that dose is running already, unless NEURO is present.
+    """
     orders = [o for o in c.enteral if not _renews_oral(c, o)]
     if not orders or c.s.under_age or cobalamin_allergy(c.facts):
         return "no new oral or nasal B12 order in an adult who may have an injection"
@@ -775,7 +802,9 @@ def _renews_oral(c: Case, order: Order) -> bool:
 
 
 def unavailable(c: Case) -> Result:
-    """What could not be read and might change the advice is said, once."""
+    """A part of the record that decides was not sent or not read, or a query for any part failed.
+    On other cards of the answer it is named as well.
+    """
     if not (c.b12 or c.folic_acid or c.ended):
         return "nothing of ours picked"
     lines = gap_lines(c)

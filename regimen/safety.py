@@ -152,7 +152,10 @@ def _usual_dose(order: Order, protocol: Protocol) -> Product:
 
 
 def iv_route(c: Case) -> Result:
-    """S21: cyanocobalamin is never given by vein; hydroxocobalamin for deficiency neither."""
+    """S21: a cyanocobalamin order by vein (critical), or another cobalamin by vein (warning). Not
+    hydroxocobalamin as an antidote, from `antidote_dose_ug` up, or with cyanide poisoning or an
+    inborn error of cobalamin metabolism on record.
+    """
     orders = [o for o in c.b12 if given_by_vein(o)]
     if not orders:
         return "no B12 order by vein"
@@ -163,7 +166,11 @@ def iv_route(c: Case) -> Result:
 
 
 def dose(c: Case) -> Result:
-    """F.5: a thousand-fold slip between mg and microgram, and lesser ones."""
+    """F.5: one injected dose above `usual_dose_ug` (warning) or from `dose_critical_ug` up
+    (critical); by mouth or nose above `oral_warning_ug_per_day` a day (warning), or one dose
+    from `oral_critical_ug` up (critical). A dose that is not stated, and a volume of unknown
+    strength, is never too high; one too low is a deviation of the regimen card.
+    """
     high = [(dose_too_high(o, c.protocol), o) for o in c.b12]
     found = sorted(
         [(level, o) for level, o in high if level is not None],
@@ -193,7 +200,11 @@ def _milligrams(micrograms: Decimal) -> str:
 
 
 def allergy(c: Case) -> Result:
-    """F.9: cobalamin, cobalt by severity, preservatives. Refuted and ended ones never get here."""
+    """F.9: with any B12 order, also in a combination: an allergy to a cobalamin, or a severe one
+    to cobalt (critical); another to cobalt (warning); to benzyl alcohol or parabens, where an
+    injection that is not preservative-free was picked (warning). Refuted and ended allergies do
+    not count.
+    """
     orders = (*c.b12, *c.combinations)
     if not orders:
         return "no B12 order"
@@ -226,7 +237,10 @@ def _allergy_lines(c: Case, found: tuple[Allergy, ...]) -> tuple[Line, ...]:
 
 
 def leber(c: Case) -> Result:
-    """F.10: Leber optic neuropathy forbids cyanocobalamin by any route, not hydroxocobalamin."""
+    """F.10: with a cyanocobalamin order by any route, also in a combination: Leber optic
+    neuropathy on record, verified and not ended (critical); unverified, ended, a code that may
+    mean it, or in the family (warning). Never with hydroxocobalamin.
+    """
     orders = [o for o in (*c.b12, *c.combinations) if o.ingredient is Ingredient.CYANOCOBALAMIN]
     if not orders:
         return "no cyanocobalamin order"
@@ -248,7 +262,12 @@ def _switch(c: Case, order: Order) -> tuple[Choice, ...]:
 
 
 def stop(c: Case) -> Result:
-    """S10, F.16: stopping, holding or limiting B12 where the cause does not go away."""
+    """S10, F.16: a B12 order is stopped, put on hold or not to be given, and no other B12
+    treatment goes on; or maintenance is ordered to end before `finite_maintenance_months`.
+    CAUSE irreversible: a stop is critical, a hold and an end are warnings. CAUSE unknown: info.
+    CAUSE reversible, or end-of-life care: no card. With a cobalamin allergy: info, whatever the
+    cause.
+    """
     there = b12_not_enough(c)
     ended = [o for o in c.ended if not _is_clean_up(c, o)]
     limited = [o for o in c.injections if _is_time_limited(c, o)]
@@ -332,7 +351,8 @@ def _is_time_limited(c: Case, order: Order) -> bool:
 
 
 def duplicate(c: Case, *, proposes_loading: bool) -> Result:
-    """F.8: a second injection beside a running one; not a renewal, not loading beside maintenance.
+    """F.8: an injection beside a running one, or two picked at once; not a renewal of it, not one
+    this session stops, not loading beside maintenance, not two orders of one group.
 
     An order without a schedule is taken for what the regimen would make of it.
     """
@@ -379,7 +399,10 @@ def _competes(c: Case, order: Order, other: Order) -> bool:
 
 
 def potassium(c: Case) -> Result:
-    """F.13: loading, or a first dose, with low potassium or severe anaemia of the last 30 days."""
+    """F.13: a loading order, or any injection where PHASE is not loaded, with the newest potassium
+    below `potassium_low_mmol_l` or haemoglobin below `haemoglobin_severe_g_l` (in pregnancy
+    `haemoglobin_severe_pregnant_g_l`), not older than `recent_lab_days`.
+    """
     starts = [o for o in c.injections if _starts_treatment(c, o)]
     if not starts:
         return "no loading or first injection picked"
@@ -412,7 +435,9 @@ def _starts_treatment(c: Case, order: Order) -> bool:
 
 
 def pregnancy(c: Case) -> Result:
-    """F.11: total B12 is falsely low in pregnancy; a demonstrated deficiency needs no such card."""
+    """F.11: a B12 order in pregnancy, unless DEF is confirmed: total B12 is falsely low in
+    pregnancy. A recorded pregnancy status counts for `pregnancy_status_months`.
+    """
     if not c.b12:
         return "no B12 order"
     if not c.s.pregnant:
@@ -431,7 +456,10 @@ def pregnancy(c: Case) -> Result:
 
 
 def paediatric(c: Case) -> Result:
-    """F.12: outside the protocol's age. Unknown age is treated as adult, and said."""
+    """F.12: a B12 order under `min_age_years`, by the latest possible date of birth. The cards
+    regimen, referral, route, symptoms, risk and evidence do not come then. An unknown age is
+    treated as adult, and said.
+    """
     if not c.b12:
         return "no B12 order"
     if not c.s.under_age:
