@@ -728,8 +728,9 @@ def _more_often(c: Case, order: Order, key: str) -> Choice:
 def route(c: Case) -> Result:
     """F.3: a B12 order by mouth or nose with DEF confirmed or probable. Warning with NEURO
     present; info with NEURO possible, malabsorption, severe deficiency (see the choices between
-    sources), by nose before loading, or by mouth below `oral_standard_ug_per_day`. Not where
-    oral B12 of at least that dose is running already, unless NEURO is present.
+    sources), by nose before loading, or by mouth below `oral_standard_ug_per_day` a day on
+    average. Not where oral B12 of at least that much is running already, unless NEURO is
+    present.
     """
     orders = [o for o in c.enteral if not _renews_oral(c, o)]
     if not orders or c.s.under_age or cobalamin_allergy(c.facts):

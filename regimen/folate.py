@@ -1,11 +1,12 @@
 """Is folic acid ordered before B12 in someone who may lack B12? (S20, F.7) Folic acid of more than
-`folic_acid_silent_ug_per_day`, or of a dose not stated, before any B12 was given or is running.
-DEF confirmed: critical; a warning where diagnoses, orders or doses given could not be read; info
-where B12 is among the orders of the session. DEF probable: warning, unless B12 is among the
-orders. DEF none or unavailable: a warning with MCV above `mcv_high_fl`, a neurological finding or
-irreversible malabsorption; and with DEF none, from `folic_acid_high_ug_per_day` up without a B12
-result in `lab_window_days`, info. DEF refuted, and (unless DEF is confirmed or probable)
-antifolate treatment, pregnancy, haemolysis or dialysis: no card.
+`folic_acid_silent_ug_per_day`, or of a dose not stated, where no B12 was given, and none is
+running (by mouth: at least `oral_standard_ug_per_day` a day on average). DEF confirmed: critical;
+a warning where diagnoses, orders or doses given could not be read, or how often B12 is taken is
+not known; info where B12 is among the orders of the session. DEF probable: warning, unless B12 is
+among the orders. DEF none or unavailable: a warning with MCV above `mcv_high_fl`, a neurological
+finding or irreversible malabsorption; and with DEF none, from `folic_acid_high_ug_per_day` up
+without a B12 result in `lab_window_days`, info. DEF refuted, and (unless DEF is confirmed or
+probable) antifolate treatment, pregnancy, haemolysis or dialysis: no card.
 
 Folic acid alone may mask B12 deficiency while nerve damage goes on. Folic acid taken for a
 pregnancy is never suggested to be removed.
