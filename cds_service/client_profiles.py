@@ -6,7 +6,7 @@ of a card; `generic` leaves it as it is. Which cards a client gets is not decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +26,13 @@ NEVER_SILENCED: Final = frozenset(
 )
 
 
-def fitted(cards: Iterable[Card], tenant: Tenant) -> tuple[Card, ...]:
-    """The cards in the shape of this tenant's client."""
+def fitted(cards: Iterable[Card], tenant: Tenant, ending: Collection[str] = ()) -> tuple[Card, ...]:
+    """The cards in the shape of this tenant's client.
+
+    `ending`: references of the drafts by which an order that runs is to be stopped.
+    """
+    if tenant.client_profile == "epic":
+        return tuple(_epic(card, ending) for card in cards)
     shape = _SHAPES[tenant.client_profile]
     return tuple(shape(card) for card in cards)
 
@@ -39,12 +44,12 @@ def _generic(card: Card) -> Card:
     return card
 
 
-def _epic(card: Card) -> Card:
-    """Epic carries out one action of a suggestion, and knows RxNorm by its OID."""
+def _epic(card: Card, ending: Collection[str]) -> Card:
+    """Epic carries out one action a suggestion, changes no order, and knows RxNorm by its OID."""
     single = [
-        _single(suggestion, action)
+        _single(suggestion, action, first=number == 0)
         for suggestion in card.suggestions
-        for action in suggestion.actions
+        for number, action in enumerate(_without_updates(suggestion.actions, ending))
     ]
     return msgspec.structs.replace(
         card,
@@ -53,16 +58,34 @@ def _epic(card: Card) -> Card:
     )
 
 
-def _single(suggestion: Suggestion, action: Action) -> Suggestion:
+def _without_updates(actions: Iterable[Action], ending: Collection[str]) -> Iterator[Action]:
+    """A changed draft is a new order, and the old one removed.
+
+    A draft that ends an order is another thing: a new order would stand beside the one that runs,
+    so it is only removed.
+    """
+    for action in actions:
+        if action.type != "update" or action.resource is None:
+            yield action
+            continue
+        reference = f"{action.resource['resourceType']}/{action.resource['id']}"
+        if reference not in ending:
+            new = {n: part for n, part in action.resource.items() if n not in ("id", "meta")}
+            yield Action(type="create", description=action.description, resource=new)
+        yield Action(type="delete", description=_REMOVED, resource_id=reference)
+
+
+_REMOVED: Final = "Remove this order as it was"
+
+
+def _single(suggestion: Suggestion, action: Action, *, first: bool) -> Suggestion:
     """A suggestion of one action. The first of several keeps the uuid: feedback finds it."""
-    changed = _with_codings(action, _with_oid)
-    if len(suggestion.actions) == 1:
-        return msgspec.structs.replace(suggestion, actions=(changed,))
-    kept = {"uuid": suggestion.uuid} if action is suggestion.actions[0] else {}
+    kept = {"uuid": suggestion.uuid} if first else {}
+    alone = len(suggestion.actions) == 1 and first
     return Suggestion(
-        label=action.description,
+        label=suggestion.label if alone else action.description,
         is_recommended=suggestion.is_recommended,
-        actions=(changed,),
+        actions=(_with_codings(action, _with_oid),),
         **kept,
     )
 
@@ -140,7 +163,6 @@ def _rxnorm_first(codings: _Codings) -> _Codings:
 
 _SHAPES: Final[Mapping[ClientProfile, Callable[[Card], Card]]] = {
     "generic": _generic,
-    "epic": _epic,
     "sandbox": _sandbox,
     "crd": _crd,
 }

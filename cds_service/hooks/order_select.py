@@ -20,6 +20,7 @@ from cds_service.services import Services
 from fhir_mappers.drafts import Session, read_session
 from fhir_mappers.queries import QUERIES
 from fhir_mappers.record import read_facts
+from regimen.case import ENDS
 from regimen.facts import PatientFacts
 from regimen.recommend import Evaluation, evaluate
 
@@ -63,7 +64,8 @@ def explained(context: OrderSelectContext, request: HookRequest, services: Servi
         ),
     )
     topics = tuple(r.topic for r in evaluation.recommendations)
-    cards = fitted(cards, services.tenant)
+    ending = {order.record.reference for order in session.orders if order.status in ENDS}
+    cards = fitted(cards, services.tenant, ending)
     answer = Answer(
         cards=cards,
         topics=topics,

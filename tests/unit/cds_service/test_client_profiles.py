@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 
@@ -66,8 +67,8 @@ def card(*suggestions: tuple[Action, ...], behavior: str = "at-most-one") -> Car
     )
 
 
-def shaped(profile: str, one: Card) -> Card:
-    (result,) = fitted([one], Tenant(id="t", client_profile=profile))
+def shaped(profile: str, one: Card, ending: Sequence[str] = ()) -> Card:
+    (result,) = fitted([one], Tenant(id="t", client_profile=profile), ending)
     return result
 
 
@@ -101,14 +102,38 @@ def test_a_card_is_not_changed_in_place(profile):
 
 
 def test_epic_gets_one_action_a_suggestion_any_of_them():
-    one = card((update(), create()), (create(),))
+    one = card((create(), create(kind="ServiceRequest")), (create(),))
     result = shaped("epic", one)
-    assert kinds(result) == [["update"], ["create"], ["create"]]
+    assert kinds(result) == [["create"], ["create"], ["create"]]
     assert result.selection_behavior == "any"
-    assert [s.label for s in result.suggestions] == ["Change", "Add", "Choice 2"]
+    assert [s.label for s in result.suggestions] == ["Add", "Add", "Choice 2"]
     assert [s.is_recommended for s in result.suggestions] == [True, True, False]
     assert result.suggestions[0].uuid == one.suggestions[0].uuid
     assert len({s.uuid for s in result.suggestions}) == 3
+
+
+def test_epic_changes_no_order_so_a_new_one_comes_and_the_old_one_goes():
+    one = card((update(),))
+    result = shaped("epic", one)
+    assert kinds(result) == [["create"], ["delete"]]
+    new, old = (suggestion.actions[0] for suggestion in result.suggestions)
+    assert new.resource == {
+        "resourceType": "MedicationRequest",
+        "medicationCodeableConcept": {
+            "text": "B12",
+            "coding": [rxnorm(), rxnorm() | {"system": RXNORM_OID}],
+        },
+    }
+    assert old.resource_id == "MedicationRequest/mr1"
+    assert [s.label for s in result.suggestions] == ["Choice 1", "Remove this order as it was"]
+    assert [s.is_recommended for s in result.suggestions] == [True, True]
+    assert result.suggestions[0].uuid == one.suggestions[0].uuid
+
+
+def test_for_epic_an_order_that_would_be_stopped_goes_on_and_gets_no_second_beside_it():
+    result = shaped("epic", card((update(),)), ending=["MedicationRequest/mr1"])
+    assert kinds(result) == [["delete"]]
+    assert result.suggestions[0].actions[0].resource_id == "MedicationRequest/mr1"
 
 
 def test_epic_finds_each_rxnorm_code_by_its_oid_too_and_once():
