@@ -33,6 +33,7 @@ from cds_service.tenants import Tenant, Tenants
 #: Longer ones exist only to be expensive. The server's own limit of a header is about the same.
 MAX_TOKEN: Final = 16 * 1024
 
+# RFC 9110 allows more than one space after the scheme; nothing else is allowed to be odd.
 _BEARER: Final = re.compile(
     r"bearer +([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+) *", re.IGNORECASE
 )

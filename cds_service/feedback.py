@@ -47,6 +47,11 @@ _MAX_ID: Final = 1024
 _CLOCKS_DIFFER_MS: Final = 300_000
 _DAY_MS: Final = 86_400_000
 _OUTCOMES: Final = ("accepted", "overridden")
+#: An escaped sign in JSON: a pair of surrogates, one alone, or any other.
+_ESCAPED: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 _CONTROL: Final = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ud800-\udfff]")
 
 #: Where Epic puts the words of a reason that is not one of ours.
@@ -127,8 +132,13 @@ def read_feedback(body: bytes, reasons: Collection[str]) -> list[Item]:
 
 
 def _body(body: bytes) -> dict[str, Any]:
+    body = body.removeprefix(b"\xef\xbb\xbf")
     try:
-        value = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
+        try:
+            value = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            # Half a sign, as a comment that was cut in the middle of an emoji ends with.
+            value = msgspec.json.decode(_ESCAPED.sub(_whole_sign, body))
     except (msgspec.DecodeError, UnicodeError):
         raise MalformedBody("body: not JSON") from None
     except RecursionError:
@@ -136,6 +146,10 @@ def _body(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedBody("body: must be an object with feedback")
     return value
+
+
+def _whole_sign(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]
 
 
 def _item(item: object, where: str, known: Collection[str]) -> Item:

@@ -1,6 +1,7 @@
 """Does the request carry a token with which the client's FHIR server may be asked?
 
-Whatever is odd about it means: no. The scopes are not looked at; real ones are in no standard
+Whatever is odd about it means: no. What is null was not said: many clients write what they leave
+out like that. The scopes are not looked at; real ones are in no standard
 form, and the server knows what it grants.
 """
 

@@ -448,6 +448,7 @@ class _Reader:
             kept[name] = resource
 
     def result(self) -> Prefetched:
+        self._doubt_strangers()
         states = {query.key: self._state(query.subject) for query in QUERIES}
         for query in QUERIES:
             if states[query.key] is State.ABSENT:
@@ -455,6 +456,17 @@ class _Reader:
         gaps = tuple(Gap(s, kind, count) for (s, kind), count in self._sorted_gaps())
         resources = {kind: list(kept.values()) for kind, kept in self._resources.items()}
         return Prefetched(resources, gaps, states, self._next_pages, self._recognised)
+
+    def _doubt_strangers(self) -> None:
+        """Where only others' records came, and none of the patient's, nothing was answered.
+
+        Beside the patient's own they are merely left out: some servers ignore the search.
+        """
+        if any(kind in BY_TYPE and kind != Subject.PATIENT.value for kind in self._resources):
+            return
+        for subject, kind in list(self._gaps):
+            if kind is GapKind.OTHER_PATIENT and subject is not Subject.PATIENT:
+                self._add_gap(subject, GapKind.SERVER_ERROR)
 
     def _sorted_gaps(self) -> Iterator[tuple[tuple[Subject, GapKind], int]]:
         yield from sorted(self._gaps.items(), key=lambda item: (item[0][0].value, item[0][1]))

@@ -225,6 +225,9 @@ def start() -> None:
     runtime = _runtime()
     if _on_metrics_port(runtime) and request.path not in ("/metrics", "/healthz", "/readyz"):
         raise UnknownResource
+    # No path of ours has anything to encode. One that does is another's, whatever it decodes to.
+    if "%" in request.environ.get("RAW_URI", "").partition("?")[0]:
+        raise UnknownResource
 
 
 @cds.after_app_request

@@ -579,10 +579,11 @@ def test_f16_without_a_usable_token_nobody_is_called(
         {**GRANT, "access_token": "a" * 9000},
         {**GRANT, "access_token": "~!=:;'\""},
         {**GRANT, "expires_in": 0.5},
+        {**GRANT, "expires_in": None, "patient": None},
         {k: v for k, v in GRANT.items() if k not in ("expires_in", "scope")},
         {**GRANT, "patient": PATIENT_ID, "subject": "cds-service"},
     ],
-    ids=["case", "9 kB", "signs", "half a second", "no expiry", "patient"],
+    ids=["case", "9 kB", "signs", "half a second", "null", "no expiry", "patient"],
 )
 def test_f16_odd_but_usable_tokens_are_used(caller: Caller, stub: FhirStub, grant: Any) -> None:
     assert same(caller, stub, grant=grant)

@@ -155,6 +155,35 @@ def test_a_long_comment_is_cut():
     assert (len(item.comment), item.flags) == (MAX_COMMENT, ("comment-cut",))
 
 
+@pytest.mark.fault("K08")
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (rb"half \ud83d", "half \ufffd"),
+        (rb"\ude00 half", "\ufffd half"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\ud83d\ude00 \udfff", "\U0001f600 \ufffd"),
+        (rb"\\ud800 and \ud800", "\\ud800 and \ufffd"),
+        (rb"'; DROP TABLE feedback; --", "'; DROP TABLE feedback; --"),
+        (rb"<script>alert(1)</script>", "<script>alert(1)</script>"),
+        (rb"one\r\nforged", "one \nforged"),
+    ],
+)
+def test_a_hostile_comment_is_taken_and_kept_as_text(store, written, kept):
+    body = json.dumps({"feedback": [overridden(overrideReason={"userComment": "here"})]}).encode()
+    items = read_feedback(body.replace(b"here", written), REASONS)
+    keep_feedback(store, items, tenant(), SERVICE)
+    assert [row["text"] for row in rows(store, schema.comments)] == [kept]
+
+
+@pytest.mark.parametrize(
+    "text", [rb'"\ud8"', rb'"\ud80x"', rb'"\x"', rb'"\ud800', b'"\xed\xa0\x80"']
+)
+def test_what_is_no_json_stays_none(text):
+    with pytest.raises(ServiceError):
+        read_feedback(b'{"feedback": [], "x": %s}' % text, REASONS)
+
+
 def test_a_comment_loses_what_could_not_be_kept():
     item = read_one(overridden(overrideReason={"userComment": " a\x00b\x1b[31m\nc "}))
     assert item.comment == "a b [31m\nc"

@@ -199,6 +199,30 @@ def test_d07_records_of_another_subject_are_dropped(subject: dict[str, Any]) -> 
     assert gap_kinds(found) == {GapKind.OTHER_PATIENT}
 
 
+@pytest.mark.fault("D07", "F20")
+def test_records_of_others_alone_are_no_answer_about_the_patient() -> None:
+    strangers = bundle(result(1, subject={"reference": "Patient/q"}))
+    found = read({"observations": strangers, "conditions": bundle()})
+    assert found.states["observations"] is State.PARTIAL
+    assert found.states["conditions"] is State.EMPTY
+    wrong = {(gap.subject, gap.kind) for gap in found.gaps if gap.kind != GapKind.NOT_SUPPLIED}
+    assert wrong == {
+        (Subject.OBSERVATIONS, GapKind.OTHER_PATIENT),
+        (Subject.OBSERVATIONS, GapKind.SERVER_ERROR),
+    }
+
+
+@pytest.mark.fault("J03")
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1" + "0" * 9000])
+def test_a_number_too_long_to_be_one_costs_that_resource_alone(number: str) -> None:
+    odd = result(2, valueQuantity={"value": "number", "unit": "g/L"})
+    text = json.dumps(bundle(result(1), odd, result(3))).replace('"number"', number)
+    found = read_prefetch({"observations": msgspec.Raw(text.encode())}, "p")
+    assert [r["id"] for r in found.resources["Observation"]] == ["o1", "o3"]
+    assert Gap(Subject.OBSERVATIONS, GapKind.UNREADABLE, 1) in found.gaps
+    assert found.states["observations"] is State.PARTIAL
+
+
 def test_several_keys_serve_one_type_and_duplicates_are_one() -> None:
     found = read({"labs": bundle(result(1), result(2)), "vitals": bundle(result(2), result(3))})
     assert sorted(r["id"] for r in found.resources["Observation"]) == ["o1", "o2", "o3"]

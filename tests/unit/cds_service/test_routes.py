@@ -71,6 +71,10 @@ def test_options_is_answered(stand_in_client, path):
         "/cds-services/B12-ORDER-SELECT",
         "/cds-services/..%2f..%2fetc%2fpasswd",
         "/cds-services/%2e%2e/app.py",
+        "/cds-services/b12%2dorder%2dselect",
+        "/cds-services/b12-order-select%2f",
+        "/cds-services/b12-order-select%2Ffeedback",
+        "/cds-services%2Fb12-order-select",
         "/cds-services/%00",
         "/cds-services/%ff",
         "/cds-services/" + "x" * 10_000,
@@ -83,6 +87,12 @@ def test_anything_else_is_404_and_never_a_redirect(stand_in_client, envelope, pa
     response = stand_in_client.post(path, json=envelope)
     assert response.status_code == 404
     assert is_outcome(response)
+
+
+@pytest.mark.fault("H28")
+def test_what_follows_the_path_may_be_encoded(stand_in_client, envelope):
+    response = stand_in_client.post("/cds-services/b12-order-select?a=%2F%20%25", json=envelope)
+    assert response.status_code == 200
 
 
 @pytest.mark.fault("H12")
