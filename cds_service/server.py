@@ -10,10 +10,12 @@ How slow clients are kept from holding up the others: `cds_service.connections`.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -124,11 +126,41 @@ class Server(BaseApplication):
         Parent(self).run()
 
 
+def check_addresses(settings: Settings) -> None:
+    """Can the ports be listened on? gunicorn would try for five seconds, and say ten things.
+
+    Raises SettingsError.
+    """
+    if settings.metrics_port == settings.port:
+        raise SettingsError(["B12_CDS_METRICS_PORT: must be another port than PORT"])
+    for name, port in (("PORT", settings.port), ("B12_CDS_METRICS_PORT", settings.metrics_port)):
+        if port is None:
+            continue
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except (OSError, UnicodeError) as error:
+                raise SettingsError([_cannot_listen(name, error)]) from None
+
+
+def _cannot_listen(port: str, error: Exception) -> str:
+    match error:
+        case OSError(errno=errno.EADDRINUSE):
+            return f"{port}: in use by another process"
+        case OSError(errno=errno.EACCES):
+            return f"{port}: may not be listened on by this user"
+        case _:
+            return "HOST: is no address of this machine"
+
+
 def main() -> int:
     """Serve until stopped. 2: the settings are not usable; the reasons are on standard error."""
     try:
         settings = Settings.from_environment(os.environ)
         tenants = read_tenants(settings, [service.id for service in standard_services()])
+        check_addresses(settings)
         tracing(settings)  # refuses now what the application could not make later
     except SettingsError as error:
         sys.stderr.write("".join(f"b12-cds: {problem}\n" for problem in error.problems))

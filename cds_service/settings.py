@@ -17,7 +17,7 @@ from stat import S_IROTH, S_IWOTH
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from cds_service.fhir_url import Allowed
+from cds_service.fhir_url import Allowed, parse_base
 
 PREFIX: Final = "B12_CDS_"
 
@@ -338,6 +338,17 @@ def _read(env: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     return {**values, "unused": tuple(unused)}
 
 
+def _is_remote(url: str) -> bool:
+    """Is it one server by https, and not this machine?"""
+    base = parse_base(url)  # None: a pattern
+    if base is None or base.scheme != "https" or base.host == "localhost":
+        return False
+    address = base.literal
+    return address is None or not (
+        address.is_loopback or address.is_unspecified or address.is_link_local
+    )
+
+
 def _fit_for_mode(settings: Settings) -> Settings:
     if settings.mode == "development":
         return settings
@@ -347,6 +358,10 @@ def _fit_for_mode(settings: Settings) -> Settings:
     if settings.tenants is None:
         # Without that file every client is let in, which production must never be.
         problems.append("B12_CDS_TENANTS: needed in production")
+    if not all(_is_remote(url) for url in settings.fhir_servers):
+        problems.append(
+            "B12_CDS_FHIR_SERVERS: in production https base URLs of other machines only"
+        )
     if problems:
         raise SettingsError(problems)
     return settings

@@ -438,12 +438,33 @@ def test_a_slow_client_is_told_so_and_let_go():
         server.stop()
 
 
-def test_a_port_in_use_ends_the_start_with_a_reason(server):
-    second = Running(server.port)
-    _, err = second.process.communicate(timeout=30)
-    assert second.process.returncode != 0
-    assert second.first_line == ""
-    assert "in use" in err
+@pytest.mark.fault("O07")
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"PORT": "taken"}, "PORT"),
+        ({"B12_CDS_METRICS_PORT": "taken"}, "B12_CDS_METRICS_PORT"),
+        ({"B12_CDS_METRICS_PORT": "own"}, "B12_CDS_METRICS_PORT"),
+        ({"HOST": "256.1.1.1"}, "HOST"),
+        ({"HOST": "192.0.2.1"}, "HOST"),
+        ({"HOST": "no host"}, "HOST"),
+        ({"HOST": "::2"}, "HOST"),
+        ({"HOST": "x" * 300}, "HOST"),
+    ],
+)
+def test_where_it_cannot_listen_it_says_so_in_one_sentence_at_once(settings, key):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own = free_port()
+        ports = {"taken": str(taken.getsockname()[1]), "own": str(own)}
+        given = {name: ports.get(value, value) for name, value in settings.items()}
+        refused = Running(own, **given)
+        began = time.monotonic()
+        out, err = refused.process.communicate(timeout=30)
+    assert time.monotonic() - began < 3
+    assert refused.process.returncode == 2
+    assert refused.first_line + out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"b12-cds: {key}: ")
     assert "Traceback" not in err
 
 

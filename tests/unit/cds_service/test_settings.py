@@ -134,6 +134,37 @@ def test_production_does_not_start_open_or_without_encryption():
     assert [p.partition(":")[0] for p in found] == ["B12_CDS_PUBLIC_URL", "B12_CDS_TENANTS"]
 
 
+@pytest.mark.fault("A31")
+@pytest.mark.parametrize(
+    ("servers", "refused"),
+    [
+        ("http://127.0.0.1:*", True),
+        ("http://localhost:*", True),
+        ("http://127.0.0.1:8080/fhir", True),
+        ("http://ehr.example/fhir", True),
+        ("https://127.0.0.1/fhir", True),
+        ("https://127.9.9.9/fhir", True),
+        ("https://[::1]/fhir", True),
+        ("https://localhost/fhir", True),
+        ("https://0.0.0.0/fhir", True),
+        ("https://169.254.169.254/fhir", True),
+        ("https://ehr.example/fhir http://127.0.0.1:*", True),
+        ("https://ehr.example/fhir", False),
+        ("https://10.1.2.3/fhir https://ehr.example", False),
+        ("", False),
+    ],
+)
+def test_production_calls_no_server_of_this_machine_and_none_in_the_clear(servers, refused):
+    found = problems(
+        B12_CDS_MODE="production",
+        B12_CDS_PUBLIC_URL="https://cds.example",
+        B12_CDS_FHIR_SERVERS=servers,
+    )
+    names = [problem.partition(":")[0] for problem in found]
+    assert names == ["B12_CDS_TENANTS"] + ["B12_CDS_FHIR_SERVERS"] * refused
+    assert not any(server in problem for problem in found for server in servers.split())
+
+
 def test_production_with_https_still_needs_tenants():
     found = problems(B12_CDS_MODE="production", B12_CDS_PUBLIC_URL="https://cds.example")
     assert [p.partition(":")[0] for p in found] == ["B12_CDS_TENANTS"]
