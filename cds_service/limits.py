@@ -74,8 +74,11 @@ class RateLimiter:
 
 def _shared(size: int) -> tuple[int, mmap.mmap]:
     """A file without a name, of zeros, and its content as memory."""
-    file, name = tempfile.mkstemp(prefix="b12-cds-")
-    Path(name).unlink()
+    if hasattr(os, "memfd_create"):  # on no disk, so that none can be too full for it
+        file = os.memfd_create("b12-cds-limits")
+    else:
+        file, name = tempfile.mkstemp(prefix="b12-cds-")
+        Path(name).unlink()
     os.truncate(file, size)
     return file, mmap.mmap(file, size)
 

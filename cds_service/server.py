@@ -155,6 +155,15 @@ def _cannot_listen(port: str, error: Exception) -> str:
             return "HOST: is no address of this machine"
 
 
+def _memory_folder() -> Path:
+    """Where the numbers are kept. Not beside anything that grows: they are written as memory, and a
+    process that writes to memory for which the disk has no room left is killed.
+    """
+    memory = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
+    where = memory if os.access(memory, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="b12-cds-metrics-", dir=where))
+
+
 def main() -> int:
     """Serve until stopped. 2: the settings are not usable; the reasons are on standard error."""
     try:
@@ -168,7 +177,7 @@ def main() -> int:
     logs.configure()
     if settings.unused:
         logs.event(logging.WARNING, "settings-not-used-yet", names=settings.unused)
-    parent, directory = os.getpid(), Path(tempfile.mkdtemp(prefix="b12-cds-metrics-"))
+    parent, directory = os.getpid(), _memory_folder()
     metrics.share(directory)
     try:
         Server(settings, tenants).run()
