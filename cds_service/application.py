@@ -75,10 +75,19 @@ def create_app(
     make = partial(
         make_tenancy, settings, base=base, load=load, memory=store, equip=_callbacks(settings)
     )
+    app.register_blueprint(cds)
+    app.register_blueprint(pages)
+    app.config["ADMIN_TOKEN"] = _admin_token(settings)
+    if settings.mode == "development" or settings.admin_token_file:
+        app.register_blueprint(dashboard)
+    if settings.mode == "development":
+        app.register_blueprint(order_entry)
+    routes = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
+    version = software_version()
     app.extensions["b12_cds"] = Runtime(
         hooks={service.id: service for service in offered},
         discovery=msgspec.json.encode(discovery(offered)),
-        openapi=msgspec.json.encode(openapi(offered, settings.public_url, software_version())),
+        openapi=msgspec.json.encode(openapi(offered, routes, settings.public_url, version)),
         max_body_bytes=settings.max_body_bytes,
         services=base,
         tenancy=make(tenants),
@@ -91,13 +100,6 @@ def create_app(
         tracing=tracing(settings),
     )
     app.extensions["b12_cds_renew"] = partial(renewed, settings, ids, make=make)
-    app.register_blueprint(cds)
-    app.register_blueprint(pages)
-    app.config["ADMIN_TOKEN"] = _admin_token(settings)
-    if settings.mode == "development" or settings.admin_token_file:
-        app.register_blueprint(dashboard)
-    if settings.mode == "development":
-        app.register_blueprint(order_entry)
     errors.register(app)
     return app
 
@@ -134,9 +136,20 @@ def close(app: Flask) -> None:
     """
     runtime: Runtime = app.extensions["b12_cds"]
     runtime.governance.stop()
+    for services in runtime.tenancy.services.values():
+        _disconnect(services)
     if not runtime.recorder.close():
         logs.event(logging.ERROR, "records-not-flushed")
     runtime.store.close()
+
+
+def _disconnect(services: Services) -> None:
+    if services.fetch is None:
+        return
+    from cds_service.fetch import Fetcher  # noqa: PLC0415
+
+    if isinstance(services.fetch, Fetcher):
+        services.fetch.network.close()
 
 
 def reload_tenants(app: Flask) -> None:

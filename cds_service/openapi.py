@@ -6,7 +6,8 @@ schemas of an answer are those of the classes that encode it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,9 +18,11 @@ from cds_service.hooks.response import Card
 Json = dict[str, Any]
 
 _JSON: Final = "application/json"
+_HTML: Final = "text/html"
 _REF: Final = "#/components/schemas/{name}"
 
 _TEXT: Final[Json] = {"type": "string"}
+_OBJECT: Final[Json] = {"type": "object"}
 
 #: What a client sends. Anything further is ignored, and so is described as allowed.
 _REQUEST: Final[Json] = {
@@ -139,10 +142,19 @@ _STATUS: Final[Json] = {
     "properties": {"status": {"const": "ok"}},
 }
 
+#: Of the project's own; what is in them is FHIR's business.
+_RESOURCE: Final[Json] = {
+    "type": "object",
+    "required": ["resourceType"],
+    "properties": {"resourceType": _TEXT},
+}
+
 _REFUSALS: Final = {
     "400": "the request cannot be read as what it must be",
     "401": "the client did not prove who it is",
     "403": "not available to this client",
+    "404": "no such thing",
+    "412": "data the advice depends on could be neither read nor fetched",
     "413": "longer than is accepted",
     "415": "not JSON in UTF-8",
     "429": "more calls than the tenant's rate",
@@ -151,15 +163,23 @@ _REFUSALS: Final = {
 }
 
 
-def openapi(services: Iterable[Service], public_url: str, version: str) -> Json:
-    """The whole description."""
-    paths: Json = {"/cds-services": {"get": _get("Discovery", "Discovery")}}
-    for service in services:
-        path = f"/cds-services/{service.id}"
-        paths[path] = {"post": _post(service.title, "Request", _ok("Cards"), may_lack_data=True)}
-        paths[f"{path}/feedback"] = {"post": _post("Feedback on cards", "Feedback", _kept())}
-    paths["/healthz"] = {"get": _get("The process lives", "Status")}
-    paths["/readyz"] = {"get": _get("Calls can be answered", "Status", unready=True)}
+def openapi(
+    services: Iterable[Service], routes: Mapping[str, str], public_url: str, version: str
+) -> Json:
+    """The whole description. `routes`: end point → path, as the application serves them."""
+    paths: Json = {}
+    offered = list(services)
+    for endpoint, rule in routes.items():
+        if endpoint.rpartition(".")[2] == "static":
+            continue  # scripts and style sheets of the pages
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+        if endpoint in _OF_A_SERVICE:
+            paths |= {
+                path.replace("{service_id}", service.id): {"post": _OF_A_SERVICE[endpoint](service)}
+                for service in offered
+            }
+        else:
+            paths[path] = _OPERATIONS[endpoint] | _parameters(path)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -173,7 +193,9 @@ def openapi(services: Iterable[Service], public_url: str, version: str) -> Json:
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
-                "client": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                "client": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "admin": {"type": "http", "scheme": "basic"},
+                "adminToken": {"type": "http", "scheme": "bearer"},
             },
         },
     }
@@ -193,6 +215,7 @@ def _schemas() -> Json:
         "Feedback": _FEEDBACK,
         "OperationOutcome": _OUTCOME,
         "Request": _REQUEST,
+        "Resource": _RESOURCE,
         "Status": _STATUS,
     }
 
@@ -215,35 +238,105 @@ def _tidy(part: Any) -> Any:
     return _without_blanks(part) if isinstance(part, dict) else part
 
 
-def _content(name: str) -> Json:
-    return {_JSON: {"schema": {"$ref": _REF.format(name=name)}}}
+def _content(name: str, kind: str = _JSON) -> Json:
+    return {kind: {"schema": {"$ref": _REF.format(name=name)}}}
 
 
-def _ok(name: str) -> Json:
-    return {"description": "done", "content": _content(name)}
+def _ok(name: str, kind: str = _JSON) -> Json:
+    return {"description": "done", "content": _content(name, kind)}
+
+
+def _text(kind: str) -> Json:
+    return {"description": "done", "content": {kind: {"schema": _TEXT}}}
 
 
 def _kept() -> Json:
-    return {"description": "kept", "content": {_JSON: {"schema": {"type": "object"}}}}
+    return {"description": "kept", "content": {_JSON: {"schema": _OBJECT}}}
 
 
-def _error(description: str) -> Json:
-    return {"description": description, "content": _content("OperationOutcome")}
+def _error(code: str) -> Json:
+    return {"description": _REFUSALS[code], "content": _content("OperationOutcome")}
 
 
-def _get(summary: str, name: str, *, unready: bool = False) -> Json:
-    responses = {"200": _ok(name)}
-    if unready:
-        responses["503"] = _error(_REFUSALS["503"])
-    return {"summary": summary, "security": [{}], "responses": responses}
+def _get(summary: str, done: Json, *refusals: str) -> Json:
+    responses = {"200": done} | {code: _error(code) for code in refusals}
+    return {"get": {"summary": summary, "security": [{}], "responses": responses}}
 
 
-def _post(summary: str, name: str, done: Json, *, may_lack_data: bool = False) -> Json:
-    responses = {"200": done} | {code: _error(text) for code, text in _REFUSALS.items()}
-    if may_lack_data:
-        responses["412"] = _error("data the advice depends on could be neither read nor fetched")
+def _page(summary: str) -> Json:
+    either = {_HTML: {"schema": _TEXT}, _JSON: {"schema": _OBJECT}}
+    return _get(summary, {"description": "done, as asked for", "content": either}, "503")
+
+
+def _resource(summary: str) -> Json:
+    return _get(summary, _ok("Resource", "application/fhir+json"), "404", "503")
+
+
+def _dashboard(summary: str, done: Json, down: str, *refusals: str) -> Json:
+    """`down`: the type of what is said while the store does not answer."""
+    operation = _get(summary, done, "401", *refusals)["get"]
+    schema = _TEXT if down == _HTML else {"$ref": _REF.format(name="OperationOutcome")}
+    operation["responses"]["503"] = {
+        "description": "the store does not answer",
+        "content": {down: {"schema": schema}},
+    }
+    return {"get": operation | {"security": [{}, {"admin": []}, {"adminToken": []}]}}
+
+
+def _parameters(path: str) -> Json:
+    names = re.findall(r"{(\w+)}", path)
+    named = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+    return {"parameters": named} if named else {}
+
+
+def _post(summary: str, name: str, done: Json, *refusals: str) -> Json:
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": _content(name)},
-        "responses": responses,
+        "responses": {"200": done} | {code: _error(code) for code in refusals},
     }
+
+
+_OF_A_CLIENT: Final = ("400", "401", "403", "413", "415", "429", "500", "503")
+_EXPLAINED: Final[Json] = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {"text": _TEXT},
+}
+
+#: By the name of the end point: what is there once for each service, and everything else.
+_OF_A_SERVICE: Final[Mapping[str, Callable[[Service], Json]]] = {
+    "cds.call": lambda service: _post(service.title, "Request", _ok("Cards"), *_OF_A_CLIENT, "412"),
+    "cds.feedback": lambda _: _post("Feedback on cards", "Feedback", _kept(), *_OF_A_CLIENT),
+}
+_OPERATIONS: Final[Mapping[str, Json]] = {
+    "cds.discover": _get("Discovery", _ok("Discovery")),
+    "cds.healthz": _get("The process lives", _ok("Status")),
+    "cds.readyz": _get("Calls can be answered", _ok("Status"), "503"),
+    "cds.describe": _get("This description", {**_kept(), "description": "done"}),
+    "cds.metrics_page": _get(
+        "Metrics for Prometheus; in production on a port of its own", _text("text/plain"), "404"
+    ),
+    "pages.about_page": _page("What this is, for whom, and what it does not do"),
+    "pages.protocol_page": _page("The decision table"),
+    "pages.source_attributes_page": _page("Where the knowledge comes from"),
+    "pages.code_system_resource": _resource("A code system of the project"),
+    "pages.value_set_resource": _resource("A value set"),
+    "pages.plan_definition_resource": _resource("The protocol as a PlanDefinition"),
+    "pages.metadata": _resource("What is served of FHIR"),
+    "dashboard.page": _dashboard("The dashboard", _text(_HTML), _HTML),
+    "dashboard.export": _dashboard("A table of the dashboard", _text("text/csv"), _JSON, "404"),
+    "order_entry.page": _get("The order-entry page (development only)", _text(_HTML)),
+    "order_entry.catalogue": _get("What the page can order", _kept() | {"description": "done"}),
+    "order_entry.patient": _get("A patient of the page", _kept() | {"description": "done"}, "404"),
+    "order_entry.explain": {
+        "post": _post(
+            "How an answer is reached, as text",
+            "Request",
+            {"description": "done", "content": {_JSON: {"schema": _EXPLAINED}}},
+            "400",
+            "412",
+            "413",
+        )
+    },
+}

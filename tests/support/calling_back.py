@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from cds_service.application import create_app
+from cds_service.application import close, create_app
 from cds_service.settings import Settings
 from tests.support.answers import Answer
 from tests.support.client import ask_app
@@ -51,9 +51,7 @@ def fetching_app(
     try:
         yield app
     finally:
-        for services in app.extensions["b12_cds"].tenancy.services.values():
-            if services.fetch is not None:
-                services.fetch.network.close()
+        close(app)
 
 
 @dataclass(frozen=True)

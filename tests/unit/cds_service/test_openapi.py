@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 import schemathesis
+from flask import Flask
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -16,15 +18,24 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cds_service.application import create_app
+from cds_service.application import close, create_app
 from cds_service.settings import Settings
+from cds_service.tenants import Tenants
 from tests.conftest import TODAY
+from tests.support.stores import tenant
 
 VIGNETTES = Path(__file__).parents[3] / "fixtures" / "vignettes"
-CALL = "/cds-services/b12-order-select"
+ID = "b12-order-select"
+CALL = f"/cds-services/{ID}"
 
 APP = create_app(Settings(), clock=lambda: TODAY)
 SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", APP)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed():
+    yield
+    close(APP)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +45,41 @@ def described() -> dict:
 
 def test_every_path_for_clients_is_described(described):
     assert described["openapi"].startswith("3.1")
-    assert set(described["paths"]) == {
-        "/cds-services",
-        CALL,
-        f"{CALL}/feedback",
-        "/healthz",
-        "/readyz",
-    }
+    assert {"/cds-services", CALL, f"{CALL}/feedback", "/metrics", "/openapi.json", "/"} <= set(
+        described["paths"]
+    )
     assert described["servers"] == [{"url": "http://127.0.0.1:8080"}]
+
+
+def served(app: Flask) -> set[tuple[str, str]]:
+    """Paths and methods as the description writes them, but for what the pages are made with."""
+    return {
+        (
+            re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule).replace("{service_id}", ID),
+            method.lower(),
+        )
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.endswith(".static")
+    }
+
+
+def production(**settings: str) -> Settings:
+    return Settings(mode="production", public_url="https://cds.example", **settings)
+
+
+@pytest.mark.parametrize("kind", ["development", "production", "production with a dashboard"])
+def test_every_route_is_described_and_nothing_else(kind, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("a secret of the tests")
+    given = {"admin_token_file": str(token)} if kind.endswith("dashboard") else {}
+    settings = Settings() if kind == "development" else production(**given)
+    app = create_app(settings, tenants=Tenants((tenant(),)))
+    description = app.test_client().get("/openapi.json").json
+    described = {(path, method) for path, item in description["paths"].items() for method in item}
+    assert {pair for pair in described if pair[1] != "parameters"} == served(app)
+    assert ("/" in description["paths"]) == (kind == "development")
+    close(app)
 
 
 def test_an_absent_element_is_left_out_and_never_null(described):
