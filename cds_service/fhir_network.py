@@ -27,7 +27,7 @@ CALLS_PER_SERVER: Final = 6
 #: ... and those with the calls that wait for one of these places.
 STANDING_PER_SERVER: Final = 8
 #: Calls of one process that may ask servers or wait for a place, whatever the server. A worker has
-#: more threads than that: one tenant's slow EHR must leave some to the other tenants.
+#: more places than that: one tenant's slow EHR must leave some to the other tenants.
 STANDING: Final = 10
 #: How much of its time a call may wait for a place.
 _PATIENCE: Final = 0.25

@@ -191,11 +191,21 @@ def _json(body: bytes) -> Response:
 def _body(limit: int) -> bytes:
     """The bytes of the request, once it is clear that they are JSON and not too many."""
     _check_media_type()
-    announced = request.environ.get("CONTENT_LENGTH") or "0"
+    announced = request.environ.get("CONTENT_LENGTH")
+    if not announced:
+        return _body_of_unknown_length(limit)
     if not re.fullmatch(r"[0-9]{1,20}", announced):
         raise BadRequest("Content-Length: not a number of bytes")
-    if int(announced) > limit:
+    length = int(announced)
+    if length > limit:
         raise BodyTooLarge(limit)
+    data: bytes = request.environ["wsgi.input"].read(length)
+    if len(data) < length:
+        raise BadRequest("body: shorter than its Content-Length")
+    return data
+
+
+def _body_of_unknown_length(limit: int) -> bytes:
     # Werkzeug cuts a chunked body off at its limit and says nothing, so it is given one byte
     # more than we accept and the cut is found here.
     request.max_content_length = limit + 1

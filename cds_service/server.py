@@ -33,10 +33,10 @@ from cds_service.telemetry import tracing
 from cds_service.tenants import Tenants, read_tenants
 from cds_service.warm import settle_down, warm
 
-#: Measured in the project's load tests: more processes and few threads beat the reverse. Some of
-#: the threads are never held by calls that wait for a FHIR server (`cds_service.fhir_network`).
+#: Many threads, which may wait for slow clients; how many calls are worked on at the same time is
+#: another number (`cds_service.connections`).
 _OPTIONS: Final[dict[str, object]] = {
-    "threads": 12,
+    "threads": 100,
     "preload_app": True,
     "keepalive": 65,  # longer than a proxy keeps its idle connections
     "timeout": 30,

@@ -167,7 +167,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "B12_CDS_WORKERS",
         "number",
         "twice the cores",
-        "server processes, 12 threads each",
+        "server processes, each working on 12 calls at most",
         _whole(1, 256),
     ),
     Setting(
