@@ -115,6 +115,7 @@ class Server(BaseApplication):
     def load(self) -> object:
         app = create_app(self.settings, tenants=self.tenants)
         warm(app.extensions["b12_cds"])
+        app.extensions["b12_cds"].store.before_fork()
         settle_down()
         return app
 

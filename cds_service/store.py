@@ -60,6 +60,7 @@ from cds_service.migrations import migrate
 
 #: SQLite: how long to wait for another writer. Commits take milliseconds.
 BUSY_SECONDS: Final = 2.0
+_CLOCK_FAULT_MS: Final = 2 * 3_600_000
 _PREPARE_WAIT_SECONDS: Final = 1.0
 _CHECK_KEPT_SECONDS: Final = 1.0
 _CHUNK: Final = 500
@@ -92,6 +93,12 @@ class Retention:
     decisions_days: int = 730
     feedback_days: int = 730
     comments_days: int = 90
+
+
+def _token_age(now: int | None) -> int:
+    """Tokens that expired before this are forgotten. A clock may jump ahead and be set back: what
+    was forgotten in between would be good a second time."""
+    return (now_ms() if now is None else now) - _CLOCK_FAULT_MS
 
 
 class Store:
@@ -182,6 +189,13 @@ class Store:
         self._closed = True
         _dispose(self._engines, self._memory_lock)
 
+    def before_fork(self) -> None:
+        """Close them, and open new ones when they are needed: a child must not inherit any. Closing
+        an inherited file of SQLite's would give up the locks that the child holds on it by then."""
+        with self._engines_lock:
+            for process, way in [key for key in self._engines if key[0]]:
+                self._engines.pop((process, way)).dispose()
+
     def _engine(self, way: Way) -> Engine:
         if self._memory and self._closed:
             raise StoreDown  # another engine would be another, empty database
@@ -262,14 +276,14 @@ class Store:
             "decisions": self._delete(t.decisions, t.decisions.c.at < decided),
             "call_counts": self._delete(t.call_counts, t.call_counts.c.minute < decided),
             "overrides": self._delete(t.overrides, t.overrides.c.until < moment - day),
-            "seen_jti": self._delete(t.seen_jti, t.seen_jti.c.expires < moment),
+            "seen_jti": self._delete(t.seen_jti, t.seen_jti.c.expires < _token_age(moment)),
         }
         self._compact()
         return deleted
 
-    def forget_tokens(self) -> int:
-        """Delete the tokens that have expired."""
-        return self._delete(schema.seen_jti, schema.seen_jti.c.expires < now_ms())
+    def forget_tokens(self, now: int | None = None) -> int:
+        """Delete the tokens that have expired, by any clock that is no more than hours off."""
+        return self._delete(schema.seen_jti, schema.seen_jti.c.expires < _token_age(now))
 
     def _delete(self, table: Table, old: ColumnElement[bool]) -> int:
         """Delete the rows that are old; how many those were."""

@@ -47,4 +47,4 @@ def test_memory_is_flat_over_twenty_thousand_mixed_calls(tmp_path):
     assert mean(together[half:]) <= MOST * mean(together[:half]), sizes
     for worker, first in sizes[0].items():
         assert max(size[worker] for size in sizes) <= MOST_OF_ONE * first, sizes
-    assert not [line for line in server.log() if line.get("level") == "ERROR"]
+    assert not [line for line in server.log() if line["level"] == "error"]

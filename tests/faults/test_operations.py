@@ -7,7 +7,9 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fhir_stub import FhirStub, hang
+from tests.support.fhir_stub import FhirStub, Line, Reply, Seen, hang
 from tests.support.server import CALL, Server, free_port, running, within
 from tests.support.tokens import es384, key_set, token, write_tenants
 from tests.support.vignette import ROOT
@@ -346,6 +348,95 @@ def test_no_time_zone_or_locale_changes_an_answer(tmp_path, golden, zone):
     for cards in (expected["cards"], answered["cards"]):
         assert cards
     assert [c["detail"] for c in expected["cards"]] == [c["detail"] for c in answered["cards"]]
+
+
+# --- start, connections, forks ----------------------------------------------------------------
+
+
+@pytest.mark.fault("O13")
+def test_it_is_ready_soon_and_the_first_call_is_no_slower_than_its_deadline(tmp_path, golden):
+    started = time.monotonic()
+    with running(tmp_path) as server:
+        assert server.first_line
+        assert time.monotonic() - started < 10  # two cores that others use as well
+        started = time.monotonic()
+        assert server.ask("POST", CALL, golden)[1]["cards"]
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.fault("H23")
+def test_clients_that_hurry_or_leave_harm_nobody(tmp_path, golden):
+    """Two calls in one go; and clients that are gone before, during and after their call."""
+    body = json.dumps(golden).encode()
+    head = f"POST {CALL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    whole = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    last = f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with running(tmp_path) as server:
+        expected = [c["summary"] for c in server.ask("POST", CALL, golden)[1]["cards"]]
+        answers = b""
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as both:
+            both.sendall(whole + last)
+            while part := both.recv(65536):
+                answers += part
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        assert answers.count(expected[0].encode()) == 2
+        for part in (b"", whole[:20], whole[: len(whole) // 2], whole):
+            for _ in range(10):
+                with socket.create_connection(("127.0.0.1", server.port), timeout=10) as gone:
+                    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    gone.sendall(part)
+        for _ in range(10):
+            cards = server.ask("POST", CALL, golden)[1]["cards"]
+            assert [c["summary"] for c in cards] == expected
+        assert not server.workers() or len(server.workers()) == 2
+    assert all("Traceback" not in json.dumps(line) for line in server.log())  # each line is whole
+
+
+def descriptors(pid: int) -> dict[str, str]:
+    """The sockets and files of a process, by what they lead to."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[str(link.readlink())] = link.name
+        except FileNotFoundError:  # closed since
+            continue
+    return found
+
+
+@needs_proc
+@pytest.mark.fault("O22")
+def test_workers_share_no_connection_with_each_other_or_their_parent(tmp_path, source, golden):
+    """Key sets, a FHIR server and the store were all in use. What they share is the open port."""
+    body = {name: part for name, part in golden.items() if name != "prefetch"}
+    body["fhirAuthorization"] = {
+        "access_token": "t",
+        "token_type": "Bearer",
+        "expires_in": 300,
+        "scope": "user/*.read",
+        "subject": "client",
+    }
+
+    def empty(seen: Seen, line: Line) -> Reply:
+        return Reply(200, {"resourceType": "Bundle", "type": "searchset"})
+
+    with FhirStub(empty) as stub:
+        body["fhirServer"] = stub.url
+        server = fetching(tmp_path, source, f'fhir_servers = ["{stub.url}"]')
+        try:
+            with ThreadPoolExecutor(12) as pool:
+                assert set(pool.map(lambda _: call(server, body), range(60))) <= {200, 412}
+            assert stub.connections > 2
+            assert source.asked == 2, "each worker has keys of its own"
+            parent, *workers = (
+                descriptors(pid) for pid in (server.process.pid, *sorted(server.workers()))
+            )
+        finally:
+            server.stop()
+    sockets = [{name for name in one if name.startswith("socket:")} for one in (parent, *workers)]
+    assert all(len(one) > 1 for one in sockets[1:]), "connections are open in both workers"
+    (port,) = sockets[1] & sockets[2]
+    assert sockets[0] == {port}
+    assert not [name for name in parent if "store.sqlite3" in name]
 
 
 # --- overload ---------------------------------------------------------------------------------

@@ -584,3 +584,33 @@ def test_refusals_take_about_as_long_as_each_other():
         median(lambda: bearer(aud="elsewhere")),
     ]
     assert max(ways) < 3 * min(ways)
+
+
+# --- the clock --------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("A29")
+@pytest.mark.parametrize(("jump", "cause"), [(3600, "exp"), (-3600, "iat")])
+def test_while_the_clock_is_an_hour_off_tokens_are_refused_by_name_and_no_key_is_lost(
+    log, jump, cause
+):
+    """The cause in the log is the alarm. Keys age by a clock that does not jump."""
+    clock, asked = [float(NOW)], []
+    authenticator = Authenticator(
+        Tenants((REMOTE,)), Seen(), fetch=fetching(asked), now=lambda: clock[0]
+    )
+
+    def accepted() -> bool:
+        fresh = bearer(iat=NOW, exp=NOW + 300)
+        try:
+            return authenticator.tenant_of(fresh, CALL_URL, SERVICE) is REMOTE
+        except Unauthenticated:
+            return False
+
+    assert accepted()
+    clock[0] += jump
+    assert not accepted()
+    assert [json.loads(line)["cause"] for line in log.getvalue().splitlines()] == [cause]
+    clock[0] -= jump
+    assert accepted()
+    assert asked == [JWKS], "the keys were fetched once"

@@ -98,7 +98,7 @@ def call(connection: http.client.HTTPConnection, envelope: dict) -> tuple[int, d
     return response.status, json.loads(response.read())
 
 
-@pytest.mark.fault("O01", "O13", "H23")
+@pytest.mark.fault("O01")
 def test_it_says_where_it_is_serves_and_stops(server, envelope):
     envelope["context"]["selections"] = []
     assert server.first_line == f"b12-cds is ready at http://127.0.0.1:{server.port}\n"
