@@ -53,6 +53,7 @@ def hostile_patient(page, url):
     return patient
 
 
+@pytest.mark.fault("C01")
 @pytest.mark.parametrize(
     "query", ["stop=maintenance", "renew=maintenance", "product=folic-acid-5-mg"]
 )
@@ -74,6 +75,7 @@ def test_hostile_text_of_the_record_is_shown_as_text(watched, url, query):
     watched.assert_quiet()
 
 
+@pytest.mark.fault("C01")
 def test_a_hostile_answer_is_made_harmless(watched, url):
     card = {
         "uuid": "4a4c9a3c-8d0e-4d0f-9f6a-0f7f1a4f2c11",

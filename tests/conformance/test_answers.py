@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import time
@@ -15,6 +16,7 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 
 from tests.support.answers import Answer
 from tests.support.calling_back import GOLDEN, TOKEN, Caller, fetching_app, held
+from tests.support.cases import ask, made_up, request_for
 from tests.support.client import app_on, ask_app
 from tests.support.fhir_stub import FhirStub, record
 from tests.support.vignette import all_vignettes
@@ -246,3 +248,25 @@ def test_feedback_may_come_late_and_again():
     path = "/cds-services/b12-order-select/feedback"
     for _ in range(2):
         assert client.post(path, json={"feedback": [accepted, accepted]}).status_code == 200
+
+
+@pytest.mark.requirement("H2@215")
+def test_an_answer_extends_nothing_so_no_name_can_clash():
+    """Extensions are permitted, under names of one's own. There is none, in any answer."""
+    for _, card in cards():
+        own = {name: part for name, part in card.items() if name != "suggestions"}
+        assert '"extension"' not in json.dumps(own)
+        for suggestion in card.get("suggestions", ()):
+            assert "extension" not in suggestion
+            assert all("extension" not in action for action in suggestion["actions"])
+
+
+@pytest.mark.requirement("CRD2@140")
+def test_a_card_about_some_of_the_orders_names_them():
+    """Beside an order that is none of ours: the card says which it is about."""
+    orders = [{"what": "hydroxocobalamin injection"}, {"what": "metformin"}]
+    record = {"results": [{"test": "B12", "value": "120 pg/mL"}]}
+    answer = ask(request_for(made_up(orders, record=record)))
+    assert answer.cards
+    for card in answer.cards:
+        assert "hydroxocobalamin" in (card["summary"] + card["detail"]).lower()

@@ -146,7 +146,6 @@ def test_a_store_that_is_down_lets_nobody_in(make_app, tmp_path, envelope):
     assert response.json["resourceType"] == "OperationOutcome"
 
 
-@pytest.mark.fault("A26")
 def test_each_tenant_is_answered_with_its_own_protocol_codes_and_shape(
     make_app, tmp_path, envelope
 ):
@@ -173,7 +172,6 @@ def test_each_tenant_is_answered_with_its_own_protocol_codes_and_shape(
     assert seen == [("one", "default", False), ("uk", "uk-nice", True), ("one", "default", False)]
 
 
-@pytest.mark.fault("O07")
 @pytest.mark.requirement("BP-10")
 def test_the_log_tells_the_tenant_and_never_the_token(closed, envelope, log):
     headers = bearer(sub="canary", fhirUser="canary", jti="canary" * 20)

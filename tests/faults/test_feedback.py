@@ -276,6 +276,7 @@ def asked(server, call) -> list[str]:
 # --- who ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("O24")
 def test_a_silent_tenant_gets_no_cards_and_has_the_same_records(store_url):
     def served(mode):
         app = create_app(

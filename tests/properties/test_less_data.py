@@ -77,6 +77,7 @@ def has_inborn_error(patient: Vignette) -> bool:
     return any(fact["what"] in inborn for fact in patient.record.get("conditions", ()))
 
 
+@pytest.mark.fault("D32")
 @examples(150)
 @given(patients(), subsets, names((None, *FAILURES)))
 def test_is_never_more_assertive(patient: Vignette, keys: list[str], instead: Any) -> None:
@@ -91,6 +92,7 @@ def test_is_never_more_assertive(patient: Vignette, keys: list[str], instead: An
     assert too_far(less, all_of_it, keys) == []
 
 
+@pytest.mark.fault("D44")
 @examples(60)
 @given(patients(), subsets)
 def test_says_what_was_not_read(patient: Vignette, keys: list[str]) -> None:
@@ -113,6 +115,7 @@ def whole_answer(vignette_id: str) -> tuple[Json, Answer]:
     return request, ask(request, vignette.as_of, vignette.profile)
 
 
+@pytest.mark.fault("D32")
 @pytest.mark.parametrize("key", KEYS)
 def test_of_a_vignette_is_never_more_assertive(key: str) -> None:
     problems = {}

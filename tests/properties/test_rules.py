@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TypeVar
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +129,7 @@ def criticals(found: tuple[Recommendation, ...]) -> set[Topic]:
     return {r.topic for r in found if r.indicator is Indicator.CRITICAL}
 
 
+@pytest.mark.fault("D27")
 @examples(60)
 @given(patient_facts)
 def test_a_patient_who_has_died_gets_no_advice(facts: PatientFacts) -> None:

@@ -107,6 +107,10 @@ def test_beyond_the_rate_it_is_429_and_says_when(make_app, envelope, tmp_path, l
     assert answers[2].headers["Retry-After"] == "1"
     assert answers[2].json["issue"][0]["code"] == "throttled"
     assert '"rate-limited"' in log.getvalue()
+    # Feedback draws from the same bucket.
+    headers = {"Authorization": f"Bearer {token(es384(), aud=f'{CALL_URL}/feedback')}"}
+    flood = client.post(f"{CALL}/feedback", json={"feedback": []}, headers=headers)
+    assert flood.status_code == 429
 
 
 @pytest.mark.fault("O12", "F28")

@@ -159,7 +159,7 @@ def as_chunks(body: bytes) -> dict:
     }
 
 
-@pytest.mark.fault("H15", "H16")
+@pytest.mark.fault("H15")
 @pytest.mark.parametrize(("length", "status"), [(2047, 200), (2048, 200), (2049, 413), (9999, 413)])
 def test_the_limit_of_a_body_holds_whether_announced_or_in_chunks(small, envelope, length, status):
     body = of_length(envelope, length)
