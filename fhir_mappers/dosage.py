@@ -11,7 +11,14 @@ from decimal import Decimal
 
 from fhir_mappers import words
 from fhir_mappers.elements import Json, as_dict, codings, dicts, quantity
-from fhir_mappers.medicines import MASS_UG, Medicine, countable, form_in_words, has_unit
+from fhir_mappers.medicines import (
+    MASS_UG,
+    UNKNOWN_FORM,
+    Medicine,
+    countable,
+    form_in_words,
+    has_unit,
+)
 from fhir_mappers.terminology import value_sets
 from regimen.facts import Comparator, Ingredient, Route
 
@@ -131,11 +138,12 @@ def route_of(dosage: Json, medicine: Medicine, *, ordered: bool) -> Route:
     given = read_route(dosage.get("route"))
     if given is not Route.UNKNOWN:
         return given
-    form = medicine.form or form_in_words(medicine.words)
+    form = medicine.form if medicine.form in _FORM_ROUTES else form_in_words(medicine.words)
     if form in _FORM_ROUTES:
         return _FORM_ROUTES[form]
     if medicine.ingredient is Ingredient.HYDROXOCOBALAMIN:
         return Route.PARENTERAL  # there is no other form of it
-    if medicine.ingredient is Ingredient.CYANOCOBALAMIN and ordered:
+    no_form_given = medicine.form != UNKNOWN_FORM
+    if medicine.ingredient is Ingredient.CYANOCOBALAMIN and ordered and no_form_given:
         return Route.PARENTERAL  # picked as a substance; a tablet is picked as a tablet
     return Route.UNKNOWN

@@ -50,7 +50,7 @@ class Medicine:
 
     ingredient: Ingredient
     label: str
-    form: str = ""  # injection, oral, sublingual, nasal; "" is not known
+    form: str = ""  # injection, oral, sublingual, nasal, UNKNOWN_FORM; "" where none is given
     strength_ug: Decimal | None = None  # in one tablet, spray, ampoule
     strength_ug_per_ml: Decimal | None = None
     combination: bool = False
@@ -161,7 +161,7 @@ def _medicine(
     return Medicine(
         ingredient=ingredient,
         label=max(found, key=_tells).label,
-        form=forms.pop() if len(forms) == 1 else "",
+        form=_one_form(forms),
         strength_ug=_one(one.get("strength_ug") for one in attributes),
         strength_ug_per_ml=_one(one.get("strength_ug_per_ml") for one in attributes)
         or (None if forms else _strength_in_words(concept)),
@@ -245,7 +245,7 @@ def _of_medication(medication: Json, container: Json, resolve: Resolve) -> tuple
             before = found.get(medicine.ingredient)
             found[medicine.ingredient] = _with_strength(before or medicine, part)
     several = len({_key(concept) for _, concept in parts} - {""}) > 1
-    form = form_in_words(concept_text(medication.get("form") or medication.get("doseForm")))
+    form = read_form(medication.get("form") or medication.get("doseForm"))
     kept = _without_repeats(found)
     return tuple(_as_product(found[one], form, several=several) for one in kept)
 
@@ -253,7 +253,7 @@ def _of_medication(medication: Json, container: Json, resolve: Resolve) -> tuple
 def _as_product(medicine: Medicine, form: str, *, several: bool) -> Medicine:
     return replace(
         medicine,
-        form=medicine.form or form,
+        form=_agreed(medicine.form, form),
         combination=medicine.combination or several,
     )
 
@@ -371,6 +371,41 @@ def has_unit(value: Json) -> bool:
 
 
 # --- forms ------------------------------------------------------------------------------------
+
+#: A form is given, in a code or a language we do not read, or two that contradict each other: the
+#: product may be tablets as well as ampoules.
+UNKNOWN_FORM = "unknown"
+
+
+def read_form(concept: object) -> str:
+    """The form of a product: by code, else by its words; "" where none is given."""
+    coded = {
+        str(code.attributes["form"])
+        for coding in codings(concept)[:_MOST_CODINGS]
+        for code in value_sets().matches(coding.system, coding.code)
+        if code.value_set == "dose-form"
+    }
+    if coded:
+        return _one_form(coded)
+    said = form_in_words(concept_text(concept))
+    return said or (UNKNOWN_FORM if codings(concept) or concept_text(concept) else "")
+
+
+def _one_form(forms: Iterable[str]) -> str:
+    """The form on which all agree who know it."""
+    forms = set(forms)
+    return forms.pop() if len(forms) == 1 else (UNKNOWN_FORM if forms else "")
+
+
+def _agreed(product: str, form: str) -> str:
+    """The form by the product's code, which says more ("sublingual" of a tablet), unless one of
+    the two is an injection and the other is not."""
+    said = [one for one in (product, form) if one not in ("", UNKNOWN_FORM)]
+    if not said:
+        return product or form
+    injected = {one == "injection" for one in said}
+    return UNKNOWN_FORM if len(injected) > 1 else said[0]
+
 
 _FORM_WORDS = (
     ("sublingual", re.compile(r"\bsublingual", re.I)),

@@ -35,6 +35,7 @@ ROUTES = {
     "SL": ("37839007", "Sublingual route"),
     "nasal": ("46713006", "Nasal route"),
 }
+FORMS = {"tablet": "385055001", "injection solution": "385219001"}
 # The word a vignette uses for a unit, and its UCUM code where that is not the same.
 UCUM_CODES = {"microgram": "ug", "in": "[in_i]", "mL/min/1.73m2": "mL/min/{1.73_m2}"}
 BASE_RESULTS = {
@@ -368,7 +369,7 @@ def medication_request(facts: Toml) -> Resource:
     return _given(
         {
             "intent": "order",
-            "medicationCodeableConcept": codeable("medicines", facts["what"]),
+            **_medicine(facts),
             "dosageInstruction": [instruction] if instruction else None,
             "priorPrescription": {"reference": f"MedicationRequest/{replaces}"}
             if replaces
@@ -378,6 +379,16 @@ def medication_request(facts: Toml) -> Resource:
             else None,
         }
     )
+
+
+def _medicine(facts: Toml) -> Resource:
+    """The medicine by its code; with a `form`, as a Medication that says its form by code alone."""
+    code = codeable("medicines", facts["what"])
+    if "form" not in facts:
+        return {"medicationCodeableConcept": code}
+    product = {"resourceType": "Medication", "id": "product", "code": code}
+    product["form"] = concept(SCT, FORMS[facts["form"]])
+    return {"contained": [product], "medicationReference": {"reference": "#product"}}
 
 
 # --- a whole vignette ------------------------------------------------------------------------

@@ -28,7 +28,9 @@ UCUM = "http://unitsofmeasure.org"
 HYDROXO_INJECTION = (RXNORM, "317106")
 CYANO_INJECTION = (RXNORM, "309594")
 CYANO_TABLET = (RXNORM, "309593")  # 1 mg
+CYANO_SUBLINGUAL = (RXNORM, "237779")
 CYANO = (RXNORM, "11248")
+HYDROXO = (RXNORM, "5514")
 FOLIC = (RXNORM, "4511")
 
 
@@ -391,6 +393,46 @@ def test_without_a_route_the_product_says_it(medication: Json, route: Route) -> 
 
 
 # --- the order --------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("D09")
+@pytest.mark.parametrize(
+    ("code", "form", "route"),
+    [
+        (CYANO, concept((SNOMED, "385055001")), Route.ORAL),  # a tablet
+        (CYANO, concept((SNOMED, "421026006")), Route.ORAL),
+        (CYANO, concept((SNOMED, "385049006")), Route.ORAL),  # a capsule
+        (CYANO, concept((SNOMED, "385157007")), Route.NASAL),
+        (CYANO, concept((SNOMED, "385219001")), Route.PARENTERAL),
+        (CYANO, concept(("urn:local", "TAB"), (SNOMED, "385055001")), Route.ORAL),
+        (CYANO, concept((SNOMED, "385055001"), text="solution for injection"), Route.ORAL),
+        (CYANO, {"text": "Tablet"}, Route.ORAL),
+        # A form that is not known, or two that contradict each other: perhaps tablets.
+        (CYANO, concept(("urn:local", "TAB")), Route.UNKNOWN),
+        (CYANO, concept(("urn:local", "385055001")), Route.UNKNOWN),
+        (CYANO, {"text": "comprim\u00e9"}, Route.UNKNOWN),
+        (CYANO, concept((SNOMED, "385055001"), (SNOMED, "385219001")), Route.UNKNOWN),
+        (CYANO_TABLET, concept((SNOMED, "385219001")), Route.UNKNOWN),
+        # The code of the product says more than its form.
+        (CYANO_SUBLINGUAL, concept((SNOMED, "385055001")), Route.SUBLINGUAL),
+        (CYANO_TABLET, concept(("urn:local", "TAB")), Route.ORAL),
+        (CYANO, None, Route.PARENTERAL),  # picked as a substance
+        (HYDROXO, concept(("urn:local", "AMP")), Route.PARENTERAL),  # there is no other form of it
+    ],
+)
+@pytest.mark.parametrize("key", ["form", "doseForm"])
+def test_without_a_route_the_form_of_the_product_says_it(
+    code: tuple[str, str], form: Json | None, route: Route, key: str
+) -> None:
+    drug = {"resourceType": "Medication", "id": "x", "code": concept(code), key: form}
+    inside = request(medicationReference={"reference": "#x"}, contained=[drug])
+    beside = request(medicationReference={"reference": "Medication/x"})
+    inside.pop("medicationCodeableConcept")
+    beside.pop("medicationCodeableConcept")
+    (order,) = read_orders(inside)
+    assert order.route is route
+    (order,) = read_orders(beside, resolve={"Medication/x": drug}.get)
+    assert order.route is route
 
 
 @pytest.mark.fault("D12")
