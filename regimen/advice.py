@@ -29,7 +29,7 @@ from regimen.choose import (
     new_on_maintenance,
     treatment_regimen,
 )
-from regimen.compare import Aspect, Comparison, Deviation, compare
+from regimen.compare import Aspect, Comparison, Deviation, compare, same_rhythm
 from regimen.deficiency import Level, lab_line
 from regimen.facts import (
     Activity,
@@ -342,10 +342,20 @@ def _plateau(c: Case, order: Order, offered: Plan) -> Result:
     return card(
         c,
         "regimen-plateau",
+        summary=None if _on_alternate_days(c) else c.protocol.say("loading-running"),
         because=_because(c),
         unknown=_unknown(c, offered),
         remarks=(Line(c.protocol.say("monitoring-neuro")),),
         choices=choices,
+    )
+
+
+def _on_alternate_days(c: Case) -> bool:
+    """Is the running loading order what the headline calls it?"""
+    target = c.protocol.schedules["alternate-days"].schedule
+    return any(
+        o.schedule is not None and same_rhythm(o.schedule, target, c.protocol)
+        for o in c.s.phase.running_loading
     )
 
 

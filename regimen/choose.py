@@ -7,6 +7,7 @@ settle becomes several options with none recommended. `plan` shows the precedenc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from regimen import words
@@ -110,12 +111,12 @@ def _when(s: Situation, protocol: Protocol, *, neuro: bool, monthly: bool) -> st
     """The condition that a choice is for; empty where there is nothing to choose."""
     parts = []
     if len(_neuro_axis(s)) > 1:
-        parts.append(protocol.say("choose-neuro" if neuro else "choose-standard", words="").strip())
+        parts.append(protocol.say("choose-neuro" if neuro else "choose-standard"))
     if len(_monthly_axis(s)) > 1:
         threshold = words.number(protocol.thresholds.ileal_threshold_cm)
         key = _monthly_condition(s) if monthly else "choose-other"
         parts.append(protocol.say(key, threshold=threshold))
-    return "; ".join(p.rstrip(":") for p in parts)
+    return "; ".join(parts)
 
 
 def _monthly_condition(s: Situation) -> str:
@@ -132,13 +133,13 @@ def _alternatives(s: Situation, protocol: Protocol) -> list[Option]:
     if s.neuro.state in (NeuroState.POSSIBLE, NeuroState.UNREAD):
         return []
     if s.neuro.state is NeuroState.PRESENT:
-        when = protocol.say("label-cancer-option", words="").rstrip(": ")
+        when = protocol.say("label-cancer-option")
         return [Option(cancer_regimen(s, protocol), when=when, alternative=True)]
     options = []
     for monthly in _monthly_axis(s):
         other = treatment_regimen(s, protocol, neuro=False, monthly=monthly, cancer=False)
         conditions = [
-            protocol.say("label-no-cancer", words="").rstrip(": "),
+            protocol.say("label-no-cancer"),
             _when(s, protocol, neuro=False, monthly=monthly),
         ]
         when = "; ".join(filter(None, conditions))
@@ -258,12 +259,11 @@ def _maintenance(
 
 
 def _card(s: Situation, mains: list[Option], protocol: Protocol) -> str:
-    """The entry of the card catalogue whose headline says this regimen."""
+    """The entry of the card catalogue whose headline says this regimen, or this choice."""
     if len(mains) > 1:
-        return _choice_card(s)
-    regimen = mains[0].regimen
-    key = _regimen_card(s, regimen, protocol)
-    return key if _is_headline_of(key, regimen, protocol) else "regimen-other"
+        return _headline(_choice_card(s), mains, protocol, other="regimen-choice")
+    key = _regimen_card(s, mains[0].regimen, protocol)
+    return _headline(key, mains, protocol, other="regimen-other")
 
 
 def _choice_card(s: Situation) -> str:
@@ -298,20 +298,11 @@ def is_monthly(schedule: Schedule, protocol: Protocol) -> bool:
     return schedule.longest_interval_days <= protocol.thresholds.monthly_max_days
 
 
-def _is_headline_of(key: str, regimen: Regimen, protocol: Protocol) -> bool:
-    """Does the headline name another product, or another interval, than is proposed?"""
-    text = protocol.cards[key].summary.lower()
-    product = regimen.phases[0].product.name
-    named = [p.name for p in protocol.products.values() if p.name in text]
-    if named and product not in named:
-        return False
-    maintenance = regimen.maintenance
-    if maintenance is None:
-        return True
-    says_monthly = "every month" in text or "monthly" in text
-    if says_monthly:
-        return is_monthly(maintenance.schedule, protocol)
-    return "2-3 months" not in text or maintenance.schedule.period_max == 3
+def _headline(key: str, options: Iterable[Option], protocol: Protocol, *, other: str) -> str:
+    """The card `key`, unless its headline names another product, dose or schedule than is
+    offered: a profile may give what the catalogue was not written for. Then the card `other`."""
+    names = protocol.cards[key].names
+    return key if names is None or names.says(o.regimen for o in options) else other
 
 
 def _row(s: Situation) -> int:
@@ -381,10 +372,11 @@ def _prophylaxis(s: Situation, protocol: Protocol) -> Plan | None:
     )
     product = _product(s, protocol, cancer=False)
     phase: Phase = protocol.phase(PhaseName.MAINTENANCE, schedule, product)
+    options = (Option(Regimen((phase,))),)
     return Plan(
         row=row,
-        card=card,
-        options=(Option(Regimen((phase,))),),
+        card=_headline(card, options, protocol, other="regimen-other-prophylaxis"),
+        options=options,
         settled=s.complete_record,
         prophylaxis=True,
     )
@@ -406,4 +398,5 @@ def cyanocobalamin_interval_plan(s: Situation, protocol: Protocol) -> Plan:
             for o in options
             if o.regimen.phases[0].product.ingredient is Ingredient.HYDROXOCOBALAMIN
         ]
-    return Plan(row=4, card="regimen-cyano-interval", options=tuple(options), settled=False)
+    card = _headline("regimen-cyano-interval", options, protocol, other="regimen-choice")
+    return Plan(row=4, card=card, options=tuple(options), settled=False)

@@ -136,8 +136,8 @@ def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol)
                 alarming=too_close,
             )
         ]
-    target = next((p for p in phases if _same_rhythm(said, p.schedule, protocol)), phases[0])
-    if not _same_rhythm(said, target.schedule, protocol):
+    target = next((p for p in phases if same_rhythm(said, p.schedule, protocol)), phases[0])
+    if not same_rhythm(said, target.schedule, protocol):
         return [
             Deviation(
                 Aspect.INTERVAL,
@@ -151,7 +151,8 @@ def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol)
     return _duration(said, target, protocol)
 
 
-def _same_rhythm(said: Schedule, target: Schedule, protocol: Protocol) -> bool:
+def same_rhythm(said: Schedule, target: Schedule, protocol: Protocol) -> bool:
+    """Are the doses as far apart, within the tolerance? For how long is another question."""
     wanted = target.interval_days
     tolerance = wanted * protocol.thresholds.interval_tolerance
     return (

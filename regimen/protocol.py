@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import string
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -25,6 +25,7 @@ from regimen.recommendation import (
     Phase,
     PhaseName,
     Product,
+    Regimen,
     Topic,
 )
 from regimen.schedule import Duration, Schedule, Unit
@@ -165,8 +166,42 @@ class NamedSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Headline:
+    """The orders that a summary says in words of its own, so that it is printed with no others.
+
+    `product`: a key of the products, "" where it names none. `dose_ug`: 0 where it names none.
+    `loading`: the words of the schedules it names, in their order; `maintenance`: those of every
+    schedule it is true of; () where it names none.
+    """
+
+    product: str
+    dose_ug: Decimal
+    loading: tuple[str, ...]
+    maintenance: tuple[str, ...]
+
+    def says(self, regimens: Iterable[Regimen]) -> bool:
+        """Is it true of all that is on offer?"""
+        return all(self._is_of(one) for one in regimens)
+
+    def _is_of(self, regimen: Regimen) -> bool:
+        phases = regimen.phases
+        product_said = not self.product or all(p.product.name == self.product for p in phases)
+        dose_said = not self.dose_ug or all(p.product.dose_ug == self.dose_ug for p in phases)
+        loading = tuple(p.words for p in phases if p.name is PhaseName.LOADING)
+        loading_said = not self.loading or loading == self.loading
+        follows = regimen.maintenance
+        return (
+            product_said
+            and dose_said
+            and loading_said
+            and (not self.maintenance or follows is None or follows.words in self.maintenance)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CardText:
-    """One entry of the card catalogue."""
+    """One entry of the card catalogue. `names`: None where the summary names no order, or fills
+    in the one that is proposed."""
 
     topic: Topic
     indicator: Indicator
@@ -174,6 +209,7 @@ class CardText:
     proposal: str
     statements: tuple[str, ...]
     reasons: tuple[str, ...]
+    names: Headline | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +490,7 @@ def _card(key: str, data: Mapping[str, Any]) -> CardText:
             proposal=data["proposal"],
             statements=tuple(data["statements"]),
             reasons=tuple(data["reasons"]),
+            names=_record(Headline, data["names"], f"{where}.names") if "names" in data else None,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
