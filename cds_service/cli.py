@@ -18,7 +18,6 @@ import click
 
 from cds_service import protocol_page
 from cds_service.application import standard_services
-from cds_service.client_profiles import NEVER_SILENCED
 from cds_service.dashboard.generate import generate
 from cds_service.errors import ServiceError, StoreDown
 from cds_service.explain import cards_text, explanation
@@ -36,8 +35,9 @@ from cds_service.services import Clock, Services, today
 from cds_service.settings import SETTINGS, Settings, SettingsError
 from cds_service.store import Retention, Store
 from cds_service.tenants import development_tenant, read_tenants
-from regimen.protocol import PROFILES, Protocol, ProtocolError, load_protocol
-from regimen.recommendation import Topic
+from regimen.protocol import PROFILES, Protocol, load_protocol
+from regimen.protocol_check import ProtocolError
+from regimen.recommendation import NEVER_SILENCED, Topic
 
 REQUEST = click.argument(
     "request_file",

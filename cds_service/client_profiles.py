@@ -14,16 +14,10 @@ import msgspec
 from cds_service.hooks.response import Action, Card, Suggestion
 from cds_service.tenants import ClientProfile, Tenant
 from fhir_mappers.terminology import SYSTEMS
-from regimen.recommendation import Topic
 
 RXNORM: Final = SYSTEMS["rxnorm"]
 #: The same codes under the name that Epic looks for.
 RXNORM_OID: Final = "urn:oid:2.16.840.1.113883.6.88"
-
-#: A critical card of these topics is shown whatever a tenant has switched off.
-NEVER_SILENCED: Final = frozenset(
-    {Topic.DOSE, Topic.ALLERGY, Topic.LEBER, Topic.FOLATE, Topic.IV_ROUTE, Topic.STOP}
-)
 
 
 def fitted(cards: Iterable[Card], tenant: Tenant, ending: Collection[str] = ()) -> tuple[Card, ...]:

@@ -34,12 +34,11 @@ from typing import Any, Final
 import msgspec
 
 from cds_service import logs
-from cds_service.client_profiles import NEVER_SILENCED
 from cds_service.errors import StoreDown
 from cds_service.hooks.response import Card
 from cds_service.store import Store, now_ms
 from cds_service.tenants import Tenant
-from regimen.recommendation import Indicator, Topic
+from regimen.recommendation import NEVER_SILENCED, Indicator, Topic
 
 POLL_SECONDS: Final = 1.5
 _FIRST_POLL_SECONDS: Final = 0.2

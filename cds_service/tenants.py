@@ -26,14 +26,8 @@ from urllib.parse import SplitResult, urlsplit
 from cds_service import jwks
 from cds_service.settings import MissingData, Mode, ProtocolName, Settings, SettingsError
 from fhir_mappers.terminology import ValueSetError, ValueSets, with_extra_codes
-from regimen.protocol import (
-    PROFILES,
-    Protocol,
-    ProtocolError,
-    build_protocol,
-    overlay,
-    profile_data,
-)
+from regimen.protocol import PROFILES, Protocol, build_protocol, overlay, profile_data
+from regimen.protocol_check import ProtocolError
 from regimen.recommendation import Topic
 
 SETTING: Final = "B12_CDS_TENANTS"
@@ -161,13 +155,11 @@ def development_tenant(settings: Settings) -> Tenant:
 
 def _tables(path: Path) -> list[dict[str, Any]]:
     try:
-        data = tomllib.loads(path.read_bytes().decode("utf-8"))
+        data = _toml(path.read_bytes())
     except OSError:
         raise TenantsError("the file cannot be read") from None
-    except UnicodeDecodeError:
-        raise TenantsError("the file is not UTF-8") from None
-    except tomllib.TOMLDecodeError:
-        raise TenantsError("the file is not TOML") from None
+    except _Wrong as wrong:
+        raise TenantsError(str(wrong)) from None
     for key in data:
         if key != "tenant":
             raise TenantsError("no such key", key=_printable(key))
@@ -175,6 +167,20 @@ def _tables(path: Path) -> list[dict[str, Any]]:
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise TenantsError("the file has no [[tenant]] table")
     return tables
+
+
+def _toml(content: bytes) -> dict[str, Any]:
+    """A file's tables, numbers exact. Raises _Wrong."""
+    try:
+        return tomllib.loads(content.decode("utf-8"), parse_float=Decimal)
+    except UnicodeDecodeError:
+        raise _Wrong("the file is not UTF-8") from None
+    except (
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ):  # or a number, or a nesting, beyond reason
+        raise _Wrong("the file is not TOML") from None
 
 
 def _printable(name: str) -> str:
@@ -482,10 +488,7 @@ def _keys_of(path: Path) -> tuple[jwks.Jwk, ...]:
 
 def _overridden(path: Path, profile: str) -> Protocol:
     """The profile with a site's own differences, which somebody has to answer for."""
-    try:
-        changes = tomllib.loads(_content(path).decode("utf-8"), parse_float=Decimal)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise _Wrong("the file is not TOML in UTF-8") from None
+    changes = _toml(_content(path))
     by, on = changes.pop("approved_by", None), changes.pop("approved_on", None)
     if not isinstance(by, str) or not by.strip():
         raise _Wrong("approved_by is missing")

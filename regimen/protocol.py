@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from regimen.facts import Ingredient, Route
+from regimen.protocol_check import ProtocolError, check, is_date
 from regimen.recommendation import (
     Indicator,
     Phase,
@@ -32,15 +32,6 @@ from regimen.schedule import Duration, Schedule, Unit
 
 PROFILES = ("default", "uk-nice", "us")
 T = TypeVar("T")
-SUMMARY_LIMIT = 139
-ROWS = 28
-
-# A critical card of these topics can be reworded by a profile, never switched off or lowered.
-ALWAYS_ON = frozenset({Topic.DOSE, Topic.ALLERGY, Topic.LEBER, Topic.FOLATE})
-
-
-class ProtocolError(ValueError):
-    """The protocol data cannot be used. The message names the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,15 +331,11 @@ def overlay(base: dict[str, Any], changes: Mapping[str, Any], where: str) -> dic
     """`base` with `changes` laid over it; a change to a key the base does not have is refused."""
     merged = dict(base)
     for key, value in changes.items():
-        if key in ("decisions", "topics_off"):
-            merged[key] = value
-        elif key not in base and where.rsplit(".", maxsplit=1)[-1] not in (
-            "schedules",
-            "phrases",
-            "cards",
-        ):
+        # A new schedule can be named in the policy; any other new key is a misspelt one.
+        new = where.endswith(".schedules") or (key == "decisions" and "." not in where)
+        if key not in base and not new:
             raise ProtocolError(f"{where}.{key}: not in the default profile")
-        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
             merged[key] = overlay(base[key], value, f"{where}.{key}")
         else:
             merged[key] = value
@@ -386,7 +373,7 @@ def build_protocol(profile: str, data: Mapping[str, Any]) -> Protocol:
         ),
         content_hash=hashlib.sha256(repr(_sorted(data)).encode()).hexdigest()[:16],
     )
-    _check(protocol)
+    check(protocol, _read("default"))
     return protocol
 
 
@@ -435,7 +422,7 @@ def _value(value: Any, type_name: str, where: str) -> Any:
             return value
         case "str" if isinstance(value, str):
             return value
-        case "date" if isinstance(value, date):
+        case "date" if is_date(value):
             return value
         case "tuple[str, ...]" if isinstance(value, list) and all(
             isinstance(v, str) for v in value
@@ -462,22 +449,30 @@ def _product(key: str, data: Mapping[str, Any]) -> Product:
 def _schedule(key: str, data: Mapping[str, Any]) -> NamedSchedule:
     where = f"schedules.{key}"
     try:
-        bounds = data.get("bounds")
+        bounds, count = data.get("bounds"), data.get("count")
         return NamedSchedule(
             key=key,
-            words=data["words"],
-            statement=data["statement"],
+            words=_value(data["words"], "str", f"{where}.words"),
+            statement=_value(data["statement"], "str", f"{where}.statement"),
             schedule=Schedule(
-                frequency=Decimal(data["frequency"]),
-                period=Decimal(data["period"]),
+                frequency=_value(data["frequency"], "Decimal", f"{where}.frequency"),
+                period=_value(data["period"], "Decimal", f"{where}.period"),
                 unit=Unit(data["unit"]),
-                period_max=Decimal(data["period_max"]) if "period_max" in data else None,
-                count=data.get("count"),
-                bounds=Duration(Decimal(bounds["value"]), Unit(bounds["unit"])) if bounds else None,
+                period_max=(
+                    _value(data["period_max"], "Decimal", f"{where}.period_max")
+                    if "period_max" in data
+                    else None
+                ),
+                count=None if count is None else _value(count, "int", f"{where}.count"),
+                bounds=None if bounds is None else _bounds(bounds, f"{where}.bounds"),
             ),
         )
-    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
-        raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise _named(error, where) from error
+
+
+def _bounds(data: Mapping[str, Any], where: str) -> Duration:
+    return Duration(_value(data["value"], "Decimal", f"{where}.value"), Unit(data["unit"]))
 
 
 def _card(key: str, data: Mapping[str, Any]) -> CardText:
@@ -486,90 +481,18 @@ def _card(key: str, data: Mapping[str, Any]) -> CardText:
         return CardText(
             topic=Topic(data["topic"]),
             indicator=Indicator(data["indicator"]),
-            summary=data["summary"],
-            proposal=data["proposal"],
-            statements=tuple(data["statements"]),
-            reasons=tuple(data["reasons"]),
+            summary=_value(data["summary"], "str", f"{where}.summary"),
+            proposal=_value(data["proposal"], "str", f"{where}.proposal"),
+            statements=_value(data["statements"], "tuple[str, ...]", f"{where}.statements"),
+            reasons=_value(data["reasons"], "tuple[str, ...]", f"{where}.reasons"),
             names=_record(Headline, data["names"], f"{where}.names") if "names" in data else None,
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise ProtocolError(f"{where}: {type(error).__name__} in {error}") from error
+        raise _named(error, where) from error
 
 
-def _check(protocol: Protocol) -> None:
-    """Every reference points at something, and nothing is too long for a card."""
-    _check_policy(protocol)
-    for named in protocol.schedules.values():
-        _must_have(protocol.statements, named.statement, f"schedules.{named.key}.statement")
-    for key, statement in protocol.statements.items():
-        for citation in statement.citations:
-            _must_have(protocol.citations, citation, f"statements.{key}.citations")
-    for key, card in protocol.cards.items():
-        _check_card(protocol, key, card)
-    _check_rows(protocol)
-    if protocol.profile != "default" and not protocol.decisions:
-        raise ProtocolError("decisions: a profile that differs says who decided and when")
-
-
-def _check_policy(protocol: Protocol) -> None:
-    policy = protocol.policy
-    schedules = (
-        *policy.loading,
-        *policy.loading_neuro,
-        *policy.loading_cancer,
-        policy.maintenance,
-        policy.maintenance_neuro,
-        policy.maintenance_ileal,
-        policy.maintenance_bariatric,
-        policy.maintenance_cancer,
-        policy.maintenance_cyanocobalamin,
-        policy.maintenance_hydroxocobalamin,
-        policy.prophylaxis_ileal,
-        policy.prophylaxis_bariatric,
-        *filter(None, [policy.prophylaxis_bariatric_non_ileal]),
-    )
-    for key in schedules:
-        _must_have(protocol.schedules, key, "policy: schedule")
-    for key in (policy.product, policy.product_cancer, policy.product_leber):
-        _must_have(protocol.products, key, "policy: product")
-    for topic in policy.topics_off:
-        if topic in ALWAYS_ON:
-            raise ProtocolError(f"policy.topics_off: {topic} cannot be switched off")
-    if policy.route_for_malabsorption not in ("any", "lifelong-causes", "off"):
-        raise ProtocolError("policy.route_for_malabsorption: not one of any, lifelong-causes, off")
-
-
-def _check_rows(protocol: Protocol) -> None:
-    """All rows, each once and in order, and each pointing at something."""
-    if [row.number for row in protocol.rows] != list(range(1, ROWS + 1)):
-        raise ProtocolError(f"rows: not 1 to {ROWS}, each once and in order")
-    for row in protocol.rows:
-        where = f"rows[{row.number}]"
-        _must_have(protocol.cards, row.card, f"{where}.card")
-        if row.product:
-            key = getattr(protocol.policy, row.product, "")
-            _must_have(protocol.products, key, f"{where}.product")
-        elif row.loading or row.maintenance:
-            raise ProtocolError(f"{where}.product: missing")
-        for entry in (*row.loading, *row.maintenance):
-            try:
-                found = protocol.schedules_of((entry,))
-            except (KeyError, TypeError):
-                found = ()
-            if not found:
-                raise ProtocolError(f"{where}: {entry} is not a schedule")
-
-
-def _check_card(protocol: Protocol, key: str, card: CardText) -> None:
-    for statement in card.statements:
-        _must_have(protocol.statements, statement, f"cards.{key}.statements")
-    for reason in card.reasons:
-        _must_have(protocol.override_reasons, reason, f"cards.{key}.reasons")
-    literal = "".join(part for part, *_ in string.Formatter().parse(card.summary))
-    if len(literal) > SUMMARY_LIMIT:
-        raise ProtocolError(f"cards.{key}.summary: longer than {SUMMARY_LIMIT} characters")
-
-
-def _must_have(table: Mapping[str, object], key: str, where: str) -> None:
-    if key not in table:
-        raise ProtocolError(f"{where}: {key} is not defined")
+def _named(error: Exception, where: str) -> ProtocolError:
+    """The error with the entry it is in, unless it says so itself."""
+    if isinstance(error, ProtocolError):
+        return error
+    return ProtocolError(f"{where}: {type(error).__name__} in {error}")

@@ -17,8 +17,9 @@ from regimen.case import Case, Result, card, case
 from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
-from regimen.protocol import ALWAYS_ON, Protocol
+from regimen.protocol import Protocol
 from regimen.recommendation import (
+    NEVER_SILENCED,
     Indicator,
     Line,
     Recommendation,
@@ -182,7 +183,7 @@ def _outcome(rule: str, result: Result | Failure, facts: PatientFacts) -> RuleOu
 
 
 def _switched_off(r: Recommendation, protocol: Protocol) -> bool:
-    locked = r.topic in ALWAYS_ON and r.indicator is Indicator.CRITICAL
+    locked = r.topic in NEVER_SILENCED and r.indicator is Indicator.CRITICAL
     return r.topic in protocol.policy.topics_off and not locked
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from regimen.facts import Ingredient, RecordRef, Route, Specialty, Test
 from regimen.schedule import Schedule
@@ -35,6 +36,13 @@ class Topic(StrEnum):
     PREGNANCY = "pregnancy"
     POTASSIUM = "potassium"
     MONITORING = "monitoring"
+
+
+#: A critical card of these topics is shown, whatever a protocol or a site has switched off: the
+#: one list of them. A profile can reword it, never lower it.
+NEVER_SILENCED: Final = frozenset(
+    {Topic.DOSE, Topic.ALLERGY, Topic.LEBER, Topic.FOLATE, Topic.IV_ROUTE, Topic.STOP}
+)
 
 
 class Indicator(StrEnum):

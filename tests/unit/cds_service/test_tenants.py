@@ -172,6 +172,8 @@ def test_no_services_is_a_tenant_that_may_use_none(folder):
         "tenant = [1]",
         "tenant = 'canary'",
         KEYED + "[other]\nx = 1",
+        "a = " + "[" * 5000,
+        "a = " + "9" * 5000,
         "[[tenants]]\nid = 'one'",
     ],
 )
@@ -348,6 +350,12 @@ def test_a_key_file_holds_public_keys_only(folder, keys):
         'approved_by = "Dr A"\napproved_on = 2026-01-01\nthresholds = 1\n',
         'approved_by = "Dr A"\napproved_on = 2026-01-01\ndecisions = 1\n',
         'approved_by = "Dr A"\napproved_on = 2026-01-01\n[policy]\ntopics_off = ["allergy"]\n',
+        'approved_by = "Dr A"\napproved_on = 2026-01-01\n[cards.allergy]\nindicator = "info"\n',
+        'approved_by = "Dr A"\napproved_on = 2026-01-01\n[cards.allergy]\nproposal = "{x}"\n',
+        'approved_by = "Dr A"\napproved_on = 2026-01-01\n[thresholds]\nmcv_high_fl = nan\n',
+        "approved_by = 1e9999999999999999999999\n",
+        f"approved_by = {'9' * 5000}\n",
+        f"approved_by = {'[' * 5000}\n",
     ],
 )
 @pytest.mark.fault("O07")
