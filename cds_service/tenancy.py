@@ -120,11 +120,22 @@ def renewed(
     *,
     make: Callable[[Tenants], Tenancy],
 ) -> Tenancy:
-    """The tenancy after the file was read again: all of it new, or the one there was."""
+    """The tenancy after the file was read again: all of it new, or the one there was.
+
+    Whatever goes wrong, calls are served as before: the process owns the port and must live.
+    """
     try:
         tenants = read_tenants(settings, offered)
+        fresh = make(tenants)
     except TenantsError as error:
         logs.event(logging.ERROR, "tenants-not-reloaded", problems=list(error.problems))
         return replace(current, stale=True)
+    except Exception as error:  # noqa: BLE001  see above
+        logs.event(logging.ERROR, "tenants-not-reloaded", exception=error)
+        return replace(current, stale=True)
+    if current.services and not fresh.services:  # the log says why: event "not-ready"
+        problem = "protocol or value sets could not be loaded"
+        logs.event(logging.ERROR, "tenants-not-reloaded", problems=[problem])
+        return replace(current, stale=True)
     logs.event(logging.INFO, "tenants-reloaded", count=len(tenants.all))
-    return make(tenants)
+    return fresh

@@ -415,7 +415,8 @@ def _record(kind: type[T], data: Mapping[str, Any], where: str) -> T:
 def _value(value: Any, type_name: str, where: str) -> Any:
     match type_name:
         case "Decimal" if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            return Decimal(value)
+            if Decimal(value).is_finite():  # TOML has nan and inf, which no rule can compare with
+                return Decimal(value)
         case "int" if isinstance(value, int) and not isinstance(value, bool):
             return value
         case "bool" if isinstance(value, bool):

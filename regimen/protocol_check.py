@@ -75,6 +75,8 @@ def _check_sources(protocol: Protocol) -> None:
         for citation in statement.citations:
             _must_have(protocol.citations, citation, f"statements.{key}.citations")
     for key, source in protocol.citations.items():
+        for name in ("title", "publisher"):
+            check_text(getattr(source, name), f"citations.{key}.{name}")
         if source.url and not re.fullmatch(r"https?://[!-~]+", source.url):
             raise ProtocolError(f"citations.{key}.url: not an http or https address")
         if source.verified and not source.checked.strip():
@@ -133,7 +135,7 @@ _DANGER: Final = "(it would hide a danger)"
 
 def _check_threshold(name: str, value: Decimal) -> None:
     most = _MOST_OF.get(name.rsplit("_", maxsplit=1)[-1], _MOST)
-    fine = value.is_finite() and value <= most
+    fine = value <= most
     if not fine or not (value >= _LEAST or (value == 0 and name in _MAY_BE_ZERO)):
         least = "0" if name in _MAY_BE_ZERO else "above 0"
         raise ProtocolError(f"thresholds.{name}: must be {least} to {most}")
@@ -162,7 +164,7 @@ def _check_schedule(protocol: Protocol, named: NamedSchedule) -> None:
     _must_have(protocol.statements, named.statement, f"{where}.statement")
     length = said.bounds.value if said.bounds else None
     given = [n for n in (said.frequency, said.period, said.period_max, length) if n is not None]
-    if not all(n.is_finite() and _LEAST <= n <= _MOST for n in given):
+    if not all(_LEAST <= n <= _MOST for n in given):
         raise ProtocolError(f"{where}: frequency, period and bounds must be above 0")
     if said.frequency % 1 or (said.count is not None and said.count < 1):
         raise ProtocolError(f"{where}: frequency and count must be whole numbers from 1")

@@ -129,7 +129,9 @@ def test_a_misspelt_or_misplaced_change_is_refused(changes):
         ("knowledge/review_status", "approved", r"knowledge\.review_status"),
         ("knowledge/next_review", datetime(2027, 1, 1), r"knowledge\.next_review: not a date"),  # noqa: DTZ001
         ("thresholds/usual_dose_ug", 0, r"thresholds\.usual_dose_ug: must be above 0"),
-        ("thresholds/mcv_high_fl", Decimal("NaN"), r"thresholds\.mcv_high_fl: must be above 0"),
+        ("thresholds/mcv_high_fl", Decimal("NaN"), r"thresholds\.mcv_high_fl: not a Decimal"),
+        ("policy/label_dose_accepted_ug", Decimal("Infinity"), r"accepted_ug: not a Decimal"),
+        ("schedules/monthly/period", Decimal("NaN"), r"monthly\.period: not a Decimal"),
         ("thresholds/lab_window_days", 10**9, r"thresholds\.lab_window_days: .* to 36500"),
         ("thresholds/lapse_months", -1, r"thresholds\.lapse_months: must be above 0"),
         ("thresholds/cap_non_critical", 0, r"thresholds\.cap_non_critical: must be above 0"),
@@ -169,6 +171,7 @@ def test_a_misspelt_or_misplaced_change_is_refused(changes):
         ("phrases/allergy", "a\nb", r"phrases\.allergy: must be a text on one line"),
         ("phrases/alergy", "x", r"phrases\.alergy: not in the default profile"),
         ("statements/S1/says", "", r"statements\.S1\.says: must be a text"),
+        ("citations/bnf/publisher", "\u202e", r"citations\.bnf\.publisher: must be a text"),
         ("citations/bnf/url", "javascript:x", r"citations\.bnf\.url"),
         ("citations/bnf/verified", True, r"citations\.bnf\.checked"),
         ("override_reasons/patient-refuses/code", "", r"override_reasons\.patient-refuses\.code"),
