@@ -44,6 +44,7 @@ class Call:
     answer: Answer = _NOTHING_SAID
     decided: Decided | None = None
     unread: Sequence[str] = ()  # prefetch keys, where nothing could be said without them
+    decided_status: int | None = None  # that of a live client, where this one only listens
     fetches: Sequence[FetchRun] = ()
     kept: Kept = _NOTHING_KEPT
     error: str | None = None
@@ -62,7 +63,7 @@ def hook_call(call: Call, status: int, recorder: Recorder, tracing: Tracing) -> 
     _count(call, status, gaps)
     _trace(call, status, tracing)
     if call.services is not None:
-        _record(call, call.services, status, gaps, recorder)
+        _record(call, call.services, call.decided_status or status, gaps, recorder)
     logs.event(
         _level(status),
         "call",

@@ -169,8 +169,11 @@ def _cards(runtime: Runtime, service: Service, services: Services, body: bytes) 
         with terminology.using(services.tenant.value_sets):
             told.answer = answer = service.answer(asked, services)
     except DataUnavailable as unavailable:
-        told.unread = unavailable.keys
-        raise
+        told.unread, told.decided_status = unavailable.keys, unavailable.status
+        told.decided = runtime.governance.decide((), services.tenant, asked.context)
+        if told.decided.mode == "live":
+            raise
+        return ()  # who only listens is told nothing; the record says what it would have been
     if not answer.outcomes:
         return answer.cards  # not about our orders: nothing to decide on
     told.decided = decided = runtime.governance.decide(answer.cards, services.tenant, asked.context)

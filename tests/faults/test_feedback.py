@@ -301,6 +301,34 @@ def test_a_silent_tenant_gets_no_cards_and_has_the_same_records(store_url):
     store.close()
 
 
+@pytest.mark.fault("O24", "D01")
+@pytest.mark.parametrize(
+    ("who", "mode", "status"),
+    [
+        ({"mode": "silent"}, "silent", 200),
+        ({"rollout_percent": 0}, "roll-out", 200),
+        ({}, "live", 412),
+        ({"rollout_percent": 100}, "live", 412),
+    ],
+)
+def test_who_only_listens_is_not_told_either_that_the_record_could_not_be_read(
+    store_url, who, mode, status
+):
+    """The client is told nothing; the record says what a live client would have been told."""
+    app = create_app(Settings(store=store_url), tenants=Tenants((tenant(**who),)))
+    runtime = app.extensions["b12_cds"]
+    request = json.loads(vignette("v01"))
+    del request["prefetch"]
+    answer = app.test_client().post(CALL, json=request)
+    assert answer.status_code == status
+    assert status == 412 or answer.json == {"cards": []}
+    assert runtime.recorder.flush(10)
+    (kept,) = rows(runtime.store, schema.decisions)
+    assert (kept["status"], kept["mode"]) == (412, mode)
+    assert {kind for _, kind, _ in json.loads(kept["gaps"])} == {"unread"}
+    runtime.store.close()
+
+
 def test_a_tenant_that_is_off_is_403_for_calls_and_feedback(store_url):
     app = create_app(Settings(store=store_url), tenants=Tenants((tenant(mode="off"),)))
     client = app.test_client()
