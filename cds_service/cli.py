@@ -33,7 +33,7 @@ from cds_service.recorded import explain_card
 from cds_service.request_check import check_request
 from cds_service.services import Clock, Services, today
 from cds_service.settings import SETTINGS, Settings, SettingsError
-from cds_service.store import Retention, Store
+from cds_service.store import EVERYONE, Retention, Store
 from cds_service.tenants import development_tenant, read_tenants
 from regimen.protocol import PROFILES, Protocol, load_protocol
 from regimen.protocol_check import ProtocolError
@@ -204,12 +204,14 @@ _BY = click.option("--by", metavar="NAME", default="command line", help="Who dec
 @_TENANT
 @_BY
 def topic_off(topic: str, tenant: str | None, by: str) -> None:
-    """Withhold the cards of TOPIC within 5 seconds. Calls are still evaluated and recorded."""
+    """Withhold the cards of TOPIC within two seconds. Calls are still evaluated and recorded."""
     if topic == Topic.UNAVAILABLE:
         raise click.ClickException("unavailable says what could not be read: it stays on")
-    with _store() as store:
+    settings = _settings()
+    _check_tenant(tenant, settings)
+    with _store(settings) as store:
         store.set_switch(tenant, topic, off=True, by=by)
-    click.echo(f"{topic} is off for {tenant or 'all tenants'}")
+    click.echo(f"{topic} is off for {_whom(tenant)}")
     if topic in NEVER_SILENCED:
         click.echo("Its critical cards are still shown: they speak of a danger.")
 
@@ -220,13 +222,35 @@ def topic_off(topic: str, tenant: str | None, by: str) -> None:
 @_BY
 def topic_on(topic: str, tenant: str | None, by: str) -> None:
     """Take back `topics off` of the same TOPIC and tenant."""
-    with _store() as store:
+    settings = _settings()
+    with _store(settings) as store:
+        gone = (tenant, topic) in store.switched_off() - {(EVERYONE, topic)}
+        if not gone:  # a switch for a tenant that is no more can still be taken back
+            _check_tenant(tenant, settings)
         store.set_switch(tenant, topic, off=False, by=by)
         left = sorted(name for name, word in store.switched_off() if word == topic)
-    click.echo(f"{topic}: the switch for {tenant or 'all tenants'} is taken back")
+    click.echo(f"{topic}: the switch for {_whom(tenant)} is taken back")
     if left:
-        names = ", ".join("all tenants" if name == "*" else name for name in left)
+        names = ", ".join(_whom(None if name == EVERYONE else name) for name in left)
         click.echo(f"It is still off for {names}.")
+
+
+def _whom(tenant: str | None) -> str:
+    return "all tenants" if tenant is None else tenant
+
+
+def _check_tenant(tenant: str | None, settings: Settings) -> None:
+    """A switch for a tenant that is not there would be without effect, and nobody would know."""
+    if tenant is None:
+        return
+    try:
+        tenants = read_tenants(settings, [service.id for service in standard_services()])
+    except SettingsError as error:
+        raise _unusable(error) from error
+    if tenant not in {known.id for known in tenants.all}:
+        raise click.ClickException(
+            "--tenant: no such tenant in the file that B12_CDS_TENANTS names; for all, leave it out"
+        )
 
 
 @topics.command("list")
@@ -235,7 +259,7 @@ def topics_list() -> None:
     with _store() as store:
         switches = sorted(store.switched_off())
     for tenant, topic in switches:
-        click.echo(f"{topic} is off for {'all tenants' if tenant == '*' else tenant}")
+        click.echo(f"{topic} is off for {_whom(None if tenant == EVERYONE else tenant)}")
     if not switches:
         click.echo("Nothing is switched off.")
 
@@ -278,6 +302,8 @@ def generate_records(decisions: int, weeks: int, seed: int) -> None:
 def _store(settings: Settings | None = None) -> Iterator[Store]:
     """The store of the settings; one that does not answer ends the command."""
     store = Store((settings or _settings()).store)
+    if not store.shared:
+        raise click.ClickException("B12_CDS_STORE: in memory, where no server sees it")
     try:
         yield store
     except StoreDown as error:

@@ -36,7 +36,7 @@ import msgspec
 from cds_service import logs
 from cds_service.errors import StoreDown
 from cds_service.hooks.response import Card
-from cds_service.store import Store, now_ms
+from cds_service.store import EVERYONE, Store, now_ms
 from cds_service.tenants import Tenant
 from regimen.recommendation import NEVER_SILENCED, Indicator, Topic
 
@@ -116,7 +116,7 @@ class Governance:
     def _switched_off(self, card: Card, tenant: Tenant) -> bool:
         topic = _topic(card)
         off = topic in tenant.topics_off or not self._off.isdisjoint(
-            {(tenant.id, topic), ("*", topic)}
+            {(tenant.id, topic), (EVERYONE, topic)}
         )
         return off and not (topic in NEVER_SILENCED and card.indicator is Indicator.CRITICAL)
 

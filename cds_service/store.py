@@ -65,7 +65,8 @@ _PREPARE_WAIT_SECONDS: Final = 1.0
 _CHECK_KEPT_SECONDS: Final = 1.0
 _CHUNK: Final = 500
 _PAUSE_SECONDS: Final = 0.05
-_ALL: Final = "*"
+#: Whose a switch for all tenants is, in its table.
+EVERYONE: Final = "*"
 
 Row = Mapping[str, Any]
 
@@ -233,9 +234,11 @@ class Store:
     # --- switches -----------------------------------------------------------------------------
 
     def set_switch(self, tenant: str | None, topic: str, *, off: bool, by: str) -> None:
-        """Switch a topic off or on again; `tenant` None: for all."""
+        """Switch a topic off or on again; `tenant` None: for all. Raises ValueError: not an id."""
+        if tenant is not None and tenant in ("", EVERYONE):
+            raise ValueError("not the id of a tenant")
         row = {
-            "tenant": tenant or _ALL,
+            "tenant": EVERYONE if tenant is None else tenant,
             "topic": topic,
             "off": off,
             "changed_at": now_ms(),

@@ -277,6 +277,13 @@ def test_a_switch_is_thrown_and_taken_back_for_one_or_for_all(store):
     assert {row["changed_by"] for row in rows(store, schema.switches)} == {"a committee"}
 
 
+@pytest.mark.parametrize("tenant", ["", "*"])
+def test_a_switch_is_never_for_all_by_accident(store, tenant):
+    with pytest.raises(ValueError, match="not the id"):
+        store.set_switch(tenant, "route", off=True, by="x")
+    assert store.switched_off() == frozenset()
+
+
 # --- forgetting -------------------------------------------------------------------------------
 
 

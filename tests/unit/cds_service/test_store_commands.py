@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from click.testing import CliRunner
 
@@ -39,7 +41,16 @@ def test_a_card_without_a_record_is_an_error(run):
     assert "no record" in done.output
 
 
-def test_a_topic_is_switched_off_and_on(run, store):
+@pytest.fixture
+def north(tmp_path) -> dict[str, str]:
+    """Settings with a tenant of that name."""
+    path = tmp_path / "tenants.toml"
+    path.write_text('[[tenant]]\nid = "north"\nauth = "open"\n')
+    return {"B12_CDS_TENANTS": str(path)}
+
+
+def test_a_topic_is_switched_off_and_on(run, store, north):
+    run = partial(run, **north)
     assert "regimen is off for north" in run("topics", "off", "regimen", "--tenant", "north").output
     assert "regimen is off for all tenants" in run("topics", "off", "regimen").output
     assert store.switched_off() == {("north", "regimen"), ("*", "regimen")}
@@ -52,6 +63,40 @@ def test_a_topic_is_switched_off_and_on(run, store):
         "a committee",
         "command line",
     }
+
+
+@pytest.mark.fault("O25")
+@pytest.mark.parametrize("tenant", ["", "*", "nroth", "north "])
+@pytest.mark.parametrize("way", ["off", "on"])
+def test_a_switch_for_a_tenant_that_is_not_there_is_refused(run, store, north, tenant, way):
+    store.set_switch(None, "regimen", off=True, by="x")
+    done = run("topics", way, "regimen", "--tenant", tenant, **north)
+    assert done.exit_code == 1
+    assert "--tenant: no such tenant" in done.output
+    assert store.switched_off() == {("*", "regimen")}
+
+
+@pytest.mark.fault("O25")
+def test_a_switch_for_a_tenant_that_has_gone_can_be_taken_back(run, store, north):
+    store.set_switch("south", "regimen", off=True, by="x")
+    assert run("topics", "on", "regimen", "--tenant", "south", **north).exit_code == 0
+    assert store.switched_off() == frozenset()
+
+
+@pytest.mark.fault("O25")
+def test_the_tenant_of_a_server_without_a_file_has_its_name(run, store):
+    assert run("topics", "off", "regimen", "--tenant", "development").exit_code == 0
+    assert run("topics", "off", "regimen", "--tenant", "north").exit_code == 1
+    assert store.switched_off() == {("development", "regimen")}
+
+
+@pytest.mark.parametrize(
+    "command", [("topics", "off", "risk"), ("topics", "list"), ("store", "purge")]
+)
+def test_a_store_in_memory_is_of_no_use_to_a_command(run, command):
+    done = run(*command, B12_CDS_STORE="sqlite://")
+    assert done.exit_code == 1
+    assert "B12_CDS_STORE: in memory" in done.output
 
 
 def test_it_is_said_that_dangers_are_still_shown(run):
