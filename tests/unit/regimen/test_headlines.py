@@ -72,30 +72,20 @@ CANCER = {"findings": (finding(Concept.CANCER),)}
         ({}, {"policy": {"loading": ["alternate-days"]}}, "on alternate days", "3x/week"),
         ({}, {"policy": {"maintenance": "every-2-months"}}, "every 2 months", "2-3 months"),
         ({}, {"policy": {"product": "cyanocobalamin"}}, "cyanocobalamin", "hydroxo"),
-        # The schedule or the dose itself, under the name it has.
+        # The schedule itself, under the name it has.
         (
             {},
             {
                 "schedules": {
-                    "three-times-a-week": {"frequency": 2, "words": "twice a week for 2 weeks"}
+                    "three-times-a-week": {
+                        "frequency": 2,
+                        "count": 4,
+                        "words": "twice a week for 2 weeks",
+                    }
                 }
             },
             "twice a week",
             "3x/week",
-        ),
-        (
-            {},
-            {
-                "products": {
-                    "hydroxocobalamin": {
-                        "dose_ug": 500,
-                        "dose_value": Decimal("0.5"),
-                        "dose_words": "0.5 mg",
-                    }
-                }
-            },
-            "0.5 mg",
-            "1 mg IM 3x",
         ),
         (
             {"findings": (NUMB,)},
