@@ -30,28 +30,50 @@ MAX_RESOURCES: Final = 2000
 MAX_TOTAL_BYTES: Final = 32 * 1024 * 1024
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """One query, or one resource, and what has come of it so far."""
+    """One query, or one resource."""
 
     name: str  # of the log: ours, never a key of the client's
     url: str
     kind: str  # what must come: a Bundle, or the type of the resource
     most_pages: int = MAX_PAGES
-    pages: list[msgspec.Raw] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What has come of an ask, so far or in the end."""
+
+    pages: tuple[msgspec.Raw, ...] = ()
     outcome: Outcome = Outcome.TIMEOUT
     refused: bool = False  # the server is well and does not answer this
-    ms: float = 0.0
-
-    @property
-    def run(self) -> FetchRun:
-        return FetchRun(self.name, self.outcome, self.ms)
+    ms: float | None = None  # None: it has not ended
 
     @property
     def answer(self) -> list[msgspec.Raw]:
         """The pages; after those a failure, if more should have come."""
-        pages = list(self.pages)
-        return pages if self.outcome is Outcome.OK else [*pages, FAILED]
+        return [*self.pages] if self.outcome is Outcome.OK else [*self.pages, FAILED]
+
+
+_NOTHING_YET: Final = Came()
+
+
+@dataclass(slots=True)
+class _Run:
+    """An ask under way.
+
+    `came` is only ever replaced, as a whole: who leaves takes it from under a thread that may be
+    anywhere, and must not see an outcome without its pages.
+    """
+
+    ask: Ask
+    lifeline: Lifeline
+    came: Came = _NOTHING_YET
+    started: float = field(default_factory=monotonic)
+
+    def ended(self, came: Came) -> FetchRun:
+        ms = round((monotonic() - self.started) * 1000, 1) if came.ms is None else came.ms
+        return FetchRun(self.ask.name, came.outcome, ms)
 
 
 @dataclass(slots=True)
@@ -70,31 +92,31 @@ class Line:
     def __post_init__(self) -> None:
         self._tally = Tally(self.server.breaker)
 
-    def ask(self, asks: Sequence[Ask]) -> list[Ask]:
+    def ask(self, asks: Sequence[Ask]) -> list[Came]:
         """Asks all side by side. Returns when all are answered, or it is time to go.
 
         What is returned changes no more, whatever the threads still do.
         """
         done: SimpleQueue[int] = SimpleQueue()
+        runs = [_Run(ask, Lifeline(self.turn.until, self.patience)) for ask in asks]
         running: dict[int, Lifeline] = {}
         self._tally.expect(len(asks))
-        for number, ask in enumerate(asks):
-            lifeline = Lifeline(self.turn.until, self.patience)
-            if self._start(ask, lifeline, partial(done.put, number)):
-                running[number] = lifeline
+        for number, run in enumerate(runs):
+            if self._start(run, partial(done.put, number)):
+                running[number] = run.lifeline
         self._wait(done, running)
-        answered = [replace(ask, pages=list(ask.pages)) for ask in asks]
+        came = [run.came for run in runs]
         self._leave(running)
-        self.runs += [ask.run for ask in answered]
-        return answered
+        self.runs += [run.ended(one) for run, one in zip(runs, came, strict=True)]
+        return came
 
-    def _start(self, ask: Ask, lifeline: Lifeline, done: Callable[[], None]) -> bool:
+    def _start(self, run: _Run, done: Callable[[], None]) -> bool:
         """False: there is no time left, or too much is waiting already."""
-        run = partial(self._run, ask, lifeline, done)
         late = monotonic() >= self.turn.wait_until
-        if not late and self.network.lanes().submit(self.server.base, run):
+        work = partial(self._run, run, done)
+        if not late and self.network.lanes().submit(self.server.base, work):
             return True
-        ask.outcome = Outcome.NOT_ASKED
+        run.came = Came(outcome=Outcome.NOT_ASKED, ms=0.0)
         self._tally.ended(None)
         return False
 
@@ -115,40 +137,44 @@ class Line:
         else:
             _cut(running.values())
 
-    def _run(self, ask: Ask, lifeline: Lifeline, done: Callable[[], None]) -> None:
-        started = monotonic()
+    def _run(self, run: _Run, done: Callable[[], None]) -> None:
+        run.started = monotonic()
         well: bool | None = None
         try:
-            well = self._follow(ask, lifeline)
+            well = self._follow(run)
         except Exception as error:  # noqa: BLE001  our own fault; the thread must live on
-            ask.outcome = Outcome.INVALID
+            run.came = replace(run.came, outcome=Outcome.INVALID)
             logs.event(logging.ERROR, "fetch-broke", exception=error)
         finally:
-            ask.ms = round((monotonic() - started) * 1000, 1)
+            ms = round((monotonic() - run.started) * 1000, 1)
+            run.came = replace(run.came, ms=ms)
             self._tally.ended(well)
             done()
 
-    def _follow(self, ask: Ask, lifeline: Lifeline) -> bool | None:
+    def _follow(self, run: _Run) -> bool | None:
         """The first page and those that follow. Returns whether the server is well."""
-        url: str | None = ask.url
+        url: str | None = run.ask.url
         seen: set[str] = set()
         entries = 0
         well = None
-        while url is not None and url not in seen and len(ask.pages) < ask.most_pages:
+        while url is not None and url not in seen and len(seen) < run.ask.most_pages:
             seen.add(url)
-            reply = self._get(url, lifeline)
+            reply = self._get(url, run.lifeline)
             well = well or reply.server_is_well
-            page = _page(reply, ask.kind)
+            page = _page(reply, run.ask.kind)
             if page is None:
-                ask.refused = reply.outcome is Outcome.STATUS and reply.server_is_well is True
-                ask.outcome = Outcome.INVALID if reply.outcome is Outcome.OK else reply.outcome
+                run.came = replace(
+                    run.came,
+                    outcome=Outcome.INVALID if reply.outcome is Outcome.OK else reply.outcome,
+                    refused=reply.outcome is Outcome.STATUS and reply.server_is_well is True,
+                )
                 return well
-            ask.pages.append(msgspec.Raw(reply.body))
             entries += page.entries
             more = page.next_page is not None and entries < MAX_RESOURCES
             # A page that names a next one which is not followed is told apart by its reader.
             url = below(self.server.base, page.next_page or "") if more else None
-        ask.outcome = Outcome.OK
+            run.came = replace(run.came, pages=(*run.came.pages, msgspec.Raw(reply.body)))
+        run.came = replace(run.came, outcome=Outcome.OK)
         return well
 
     def _get(self, url: str, lifeline: Lifeline) -> Reply:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from cds_service import grant
-from cds_service.asking import MAX_PAGES, Ask, Line
+from cds_service.asking import MAX_PAGES, Ask, Came, Line
 from cds_service.fhir_client import Outcome
 from cds_service.fhir_network import Network, turn
 from cds_service.fhir_url import Allowed, BaseUrl, below, parse_base
@@ -144,7 +144,7 @@ class _Wanted:
             Ask(key if key in BY_KEY else "other", url, "Bundle", MAX_PAGES - 1)
             for key, url in links.items()
         ]
-        pages = [ask.answer for ask in line.ask(asks)]
+        pages = [came.answer for came in line.ask(asks)]
         answers = _Answers(
             {query.key: came for query, came in zip(missing, pages, strict=False)},
             dict(zip(links, pages[len(missing) :], strict=True)),
@@ -171,7 +171,9 @@ class _Wanted:
             return record
         again = line.ask([self._ask(query, typed=True) for query in empty])
         # Only a server that says no to the other form has nothing more to say.
-        typed = {q.key: ask.answer for q, ask in zip(empty, again, strict=True) if not ask.refused}
+        typed = {
+            q.key: came.answer for q, came in zip(empty, again, strict=True) if not came.refused
+        }
         better = self._read(replace(answers, queries=answers.queries | typed))
         if _found(better, empty):
             line.server.typed_references = True
@@ -224,8 +226,8 @@ class _Wanted:
             gaps.update((subject, GapKind.TRUNCATED) for subject in wanted[name])
         asked = list(wanted)[:MAX_MEDICATIONS]
         read: list[scan.Scanned] = []
-        for name, ask in zip(asked, line.ask([self._read_of(name) for name in asked]), strict=True):
-            medication = _medication_of(ask, name)
+        for name, came in zip(asked, line.ask([self._read_of(n) for n in asked]), strict=True):
+            medication = _medication_of(came, name)
             if isinstance(medication, GapKind):
                 gaps.update((subject, medication) for subject in wanted[name])
             else:
@@ -260,12 +262,12 @@ def _orders_first(record: Prefetched) -> Iterator[el.Json]:
     yield from sorted(right, key=lambda one: str(one.get("status")) in _OVER)
 
 
-def _medication_of(ask: Ask, name: str) -> scan.Scanned | GapKind:
+def _medication_of(came: Came, name: str) -> scan.Scanned | GapKind:
     """The Medication; a GapKind where it cannot be told whether it is one that matters."""
-    if ask.outcome is not Outcome.OK:
+    if came.outcome is not Outcome.OK:
         return GapKind.SERVER_ERROR
     try:
-        found = scan.scan(ask.pages[0])
+        found = scan.scan(came.pages[0])
     except scan.Unreadable:
         return GapKind.UNREADABLE
     resource = found.resource
