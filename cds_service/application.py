@@ -202,7 +202,10 @@ def _callbacks(settings: Settings) -> Equip:
         if not tenant.fhir_servers:
             return services
         from cds_service.fetch import Fetcher  # noqa: PLC0415
+        from cds_service.fhir_client import tls_context  # noqa: PLC0415
 
+        if any(url.startswith("https:") for url in tenant.fhir_servers):
+            tls_context(tenant.fhir_authorities)  # takes a while, and is kept: not in a call's time
         return replace(
             services,
             fetch=Fetcher(
@@ -210,7 +213,7 @@ def _callbacks(settings: Settings) -> Equip:
                 Allowed.of(tenant.fhir_servers),
                 deadline_ms=tenant.deadline_ms,
                 timeout_ms=tenant.fhir_timeout_ms,
-                ca_file=str(tenant.fhir_ca_file) if tenant.fhir_ca_file else None,
+                authorities=tenant.fhir_authorities,
             ),
         )
 

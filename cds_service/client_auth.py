@@ -147,6 +147,11 @@ class Authenticator:
 def _keys_of(tenant: Tenant, fetch: Callable[[str], bytes] | None) -> Keys:
     if tenant.jwks_uri is None:
         return FixedKeys(tenant.keys)
+    if fetch is None:
+        # For a tenant that has an address: nothing that calls others is loaded where nobody is.
+        from cds_service.key_source import KeySource  # noqa: PLC0415
+
+        fetch = KeySource(tenant.fhir_authorities)
     return FetchedKeys(
         tenant.id,
         tenant.jwks_uri,

@@ -8,6 +8,7 @@ record arrived; what does not come is a gap.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from cds_service import grant
+from cds_service import grant, logs
 from cds_service.asking import MAX_PAGES, Ask, Came, Line
 from cds_service.fhir_client import Outcome
 from cds_service.fhir_network import Network, turn
@@ -44,7 +45,7 @@ class Fetcher:
     allowed: Allowed
     deadline_ms: int
     timeout_ms: int = 60_000  # of one request, within the deadline
-    ca_file: str | None = None
+    authorities: str | None = None  # PEM; None: the system's
 
     def __call__(self, record: Prefetched, request: HookRequest, patient_id: str) -> Prefetched:
         """The record with what could be had. Raises WrongPatient, as read_prefetch does.
@@ -58,12 +59,15 @@ class Fetcher:
         wanted = _Wanted(base, request.prefetch or {}, patient_id)
         if wanted.nothing(record):
             return record  # all there: no server is looked up, no thread started
-        server = self.network.server(base, self.ca_file)
+        try:
+            server = self.network.server(base, self.authorities)
+        except OSError as error:
+            logs.event(logging.ERROR, "fetch-without-authorities", exception=error)
+            return _not_asked(record, request, wanted)
         until = request.received + self.deadline_ms / 1000
         with turn(server, until) as granted:
             if granted is None:
-                request.fetches.append(FetchRun("all", Outcome.NOT_ASKED, 0.0))
-                return wanted.not_asked(record)
+                return _not_asked(record, request, wanted)
             return wanted.fetched(
                 record,
                 Line(
@@ -75,6 +79,11 @@ class Fetcher:
                     patience=self.timeout_ms / 1000,
                 ),
             )
+
+
+def _not_asked(record: Prefetched, request: HookRequest, wanted: _Wanted) -> Prefetched:
+    request.fetches.append(FetchRun("all", Outcome.NOT_ASKED, 0.0))
+    return wanted.not_asked(record)
 
 
 def _is_plain(patient_id: str) -> bool:

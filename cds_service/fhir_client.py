@@ -1,6 +1,7 @@
-"""How is one FHIR server asked, so that neither it nor the network leads us astray or holds us up?
+"""How is a server asked, so that neither it nor the network leads us astray or holds us up?
 
-The only module that speaks HTTP to a record. One GET at a time, to a URL that was checked, from
+The only module that speaks HTTP to others: to FHIR servers, and to where clients publish their
+keys. One GET at a time, to a URL that was checked, from
 an address that was checked: the name is resolved once and that address is connected to. No
 redirect, proxy, cookie or `.netrc` is followed; the answer has a size limit; whoever waits for it
 can cut it off at any moment, also in the middle of a handshake or of a header. Nothing raises:
@@ -14,10 +15,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, cast
@@ -262,10 +264,17 @@ class _Adapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED"  # by the context; requests would add its own authorities
 
 
-def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or later. `ca_file`: instead of the system's authorities (and those of requests)."""
-    context = ssl.create_default_context(cafile=ca_file)
-    if ca_file is None:
+@lru_cache(maxsize=128)
+def tls_context(authorities: str | None = None, *, and_system: bool = False) -> ssl.SSLContext:
+    """TLS 1.2 or later. `authorities` (PEM): trusted instead of the system's, or besides them.
+
+    The system's: the machine's, and those that come with requests. Raises OSError where these
+    cannot be read.
+    """
+    context = ssl.create_default_context(cadata=authorities)
+    if authorities is not None and and_system:
+        context.load_default_certs()
+    if authorities is None or and_system:
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
@@ -274,18 +283,19 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
 # --- asking -----------------------------------------------------------------------------------
 
 
-class FhirClient:
+class Client:
     """Asks one server. May be shared by threads; keeps nothing of one call for the next."""
 
     def __init__(
         self,
         base: BaseUrl,
         *,
-        ca_file: str | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
         connections: int = 16,
         resolve: Resolve = resolve,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        """`tls` is called for https only."""
         self.base = base
         self._resolve = resolve
         self._max_bytes = max_bytes
@@ -294,15 +304,17 @@ class FhirClient:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.clear()
         self._session.adapters.clear()
-        context = tls_context(ca_file) if base.scheme == "https" else None
+        context = tls() if base.scheme == "https" else None
         self._session.mount(f"{base.scheme}://", _Adapter(context, connections))
 
     def close(self) -> None:
         self._session.close()
 
-    def get(self, url: str, token: str, lifeline: Lifeline, allowance: Allowance) -> Reply:
+    def fetch(
+        self, url: str, headers: Mapping[str, str], lifeline: Lifeline, allowance: Allowance
+    ) -> Reply:
         """The answer of the server at `url`, which must be below its base."""
-        prepared = self._prepared(url, token)
+        prepared = self._prepared(url, headers)
         if prepared is None:
             return Reply(Outcome.REFUSED)
         call = _Call(self.base, self._resolve, lifeline)
@@ -313,14 +325,9 @@ class FhirClient:
         call.fresh = True
         return self._try(prepared, call, allowance) or Reply(Outcome.UNREACHABLE)
 
-    def _prepared(self, url: str, token: str) -> requests.PreparedRequest | None:
+    def _prepared(self, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest | None:
         """The request as it will be sent. What becomes of a URL is checked, not what it was."""
-        headers = {
-            "Accept": "application/fhir+json",
-            "Accept-Encoding": "gzip",
-            "Authorization": f"Bearer {token}",
-            "User-Agent": "b12-cds",
-        }
+        headers = {"Accept-Encoding": "gzip", "User-Agent": "b12-cds", **headers}
         try:
             prepared = self._session.prepare_request(requests.Request("GET", url, headers))
         except (requests.RequestException, ValueError):
@@ -364,6 +371,14 @@ class FhirClient:
                 if len(body) > self._max_bytes or not allowance.take(len(chunk)):
                     return Reply(Outcome.TOO_LONG, 200)
             return Reply(Outcome.OK, 200, bytes(body))
+
+
+class FhirClient(Client):
+    """Asks one FHIR server, with the token that a call brought."""
+
+    def get(self, url: str, token: str, lifeline: Lifeline, allowance: Allowance) -> Reply:
+        headers = {"Accept": "application/fhir+json", "Authorization": f"Bearer {token}"}
+        return self.fetch(url, headers, lifeline, allowance)
 
 
 # ValueError: what urllib3 and http.client make of URLs and headers they cannot parse.

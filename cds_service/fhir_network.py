@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Final
 
 from cds_service.breaker import Admission, Breaker
-from cds_service.fhir_client import FhirClient, Resolve, resolve
+from cds_service.fhir_client import FhirClient, Resolve, resolve, tls_context
 from cds_service.fhir_url import BaseUrl
 from cds_service.lanes import Lanes
 
@@ -92,11 +93,12 @@ class Network:
             assert self._lanes is not None  # noqa: S101  for the type checker
             return self._lanes
 
-    def server(self, base: BaseUrl, ca_file: str | None = None) -> Server:
+    def server(self, base: BaseUrl, authorities: str | None = None) -> Server:
+        """Raises OSError where the system's certificate authorities cannot be read."""
         with self._lock:
             self._start()
-            key = (base, ca_file)
-            found = self._servers.pop(key, None) or self._new(base, ca_file)
+            key = (base, authorities)
+            found = self._servers.pop(key, None) or self._new(base, authorities)
             self._servers[key] = found  # the one used last is the last
             if len(self._servers) > _MOST_SERVERS:
                 self._servers.pop(next(iter(self._servers))).client.close()
@@ -121,9 +123,12 @@ class Network:
         self._standing = threading.BoundedSemaphore(STANDING)
         self._lanes = Lanes(self.threads, self.per_server, _MOST_WAITING)
 
-    def _new(self, base: BaseUrl, ca_file: str | None) -> Server:
+    def _new(self, base: BaseUrl, authorities: str | None) -> Server:
         client = FhirClient(
-            base, ca_file=ca_file, connections=self.per_server, resolve=self.resolve
+            base,
+            tls=partial(tls_context, authorities),
+            connections=self.per_server,
+            resolve=self.resolve,
         )
         return Server(
             client,

@@ -19,7 +19,6 @@ from typing import Any, Final, Protocol
 
 import jwt
 import msgspec
-import requests
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
@@ -34,8 +33,6 @@ _CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _RSA_BITS: Final = 2048  # RFC 7518, 3.3
 
-MAX_BYTES: Final = 1024 * 1024
-FETCH_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 24 * 3600
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -46,7 +43,7 @@ class NotAKeySet(ValueError):
 
 
 class FetchFailed(Exception):
-    """No key set could be had. `why`: a word for the log."""
+    """No key set could be had (`cds_service.key_source`). `why`: a word for the log."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -142,12 +139,12 @@ class FetchedKeys:
         *,
         ttl_s: float,
         refetch_s: float,
-        fetch: Callable[[str], bytes] | None = None,
+        fetch: Callable[[str], bytes],
         clock: Callable[[], float] = time.monotonic,  # never jumps, unlike the time of day
     ) -> None:
         self._tenant, self._uri = tenant, uri
         self._ttl, self._refetch = ttl_s, refetch_s
-        self._fetch, self._clock = fetch or fetch_key_set, clock
+        self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
         self._keys: tuple[Jwk, ...] = ()
         self._good = self._tried = float("-inf")  # when a fetch last succeeded, was last made
@@ -192,62 +189,3 @@ def _usable(data: bytes) -> tuple[Jwk, ...]:
     if not any(key.public_key is not None and key.signs for key in keys):
         raise FetchFailed("no-usable-key")
     return keys
-
-
-# --- the call ---------------------------------------------------------------------------------
-
-
-def fetch_key_set(uri: str) -> bytes:
-    """GET `uri`, within FETCH_SECONDS and MAX_BYTES whatever the other side does.
-
-    Raises FetchFailed. The time-outs of a socket begin anew with each byte, so a source that
-    sends one now and then is left to a thread of its own that nobody waits for.
-    """
-    result: list[bytes | FetchFailed] = []
-    deadline = time.monotonic() + FETCH_SECONDS
-
-    def work() -> None:
-        try:
-            result.append(_get(uri, deadline))
-        except FetchFailed as failure:
-            result.append(failure)
-
-    thread = threading.Thread(target=work, name="jwks", daemon=True)
-    thread.start()
-    thread.join(FETCH_SECONDS)
-    if not result:
-        raise FetchFailed("too-slow")
-    if isinstance(result[0], FetchFailed):
-        raise result[0]
-    return result[0]
-
-
-def _get(uri: str, deadline: float) -> bytes:
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy, no .netrc: what is configured is what is called
-        try:
-            with session.get(
-                uri,
-                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-                timeout=FETCH_SECONDS,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                if response.status_code != 200:
-                    raise FetchFailed("status")
-                return _read(response, deadline)
-        except requests.Timeout:
-            raise FetchFailed("too-slow") from None
-        except (requests.RequestException, OSError, ValueError):
-            raise FetchFailed("unreachable") from None
-
-
-def _read(response: requests.Response, deadline: float) -> bytes:
-    data = b""
-    for part in response.iter_content(16 * 1024):
-        data += part
-        if len(data) > MAX_BYTES:
-            raise FetchFailed("too-large")
-        if time.monotonic() > deadline:
-            raise FetchFailed("too-slow")
-    return data

@@ -90,7 +90,7 @@ class Tenant:
     cors_origins: tuple[str, ...] = ()
     # where it may be called back
     fhir_servers: tuple[str, ...] = ()
-    fhir_ca_file: Path | None = None
+    fhir_authorities: str | None = field(default=None, repr=False)  # of fhir_ca_file, as PEM
     fhir_timeout_ms: int = 1500
 
     def may_use(self, service_id: str) -> bool:
@@ -231,7 +231,7 @@ class _Reader:
                 raise self.error(_printable(key), "no such key")
         given: dict[str, Any] = {key: self.value(key) for key in KEYS if key in self.table}
         self._check_auth(given)
-        for name in ("jwks_file", "overrides", "extra_codes", "pseudonym_key_file"):
+        for name in _FILES:
             self._from_file(name, given)
         if given.get("suppress_after_override_days") and "pseudonym_key" not in given:
             raise self.error("suppress_after_override_days", "needs pseudonym_key_file")
@@ -277,6 +277,8 @@ class _Reader:
                     given["protocol"] = _overridden(path, profile)
                 case "extra_codes":
                     given["value_sets"] = _extended(path)
+                case "fhir_ca_file":
+                    given["fhir_authorities"] = _authorities(path)
                 case "pseudonym_key_file":
                     given["pseudonym_key"] = _secret(path)
         except _Wrong as wrong:
@@ -405,18 +407,6 @@ def _path(value: Any, place: _Place) -> Path:
     return path
 
 
-def _certificates(value: Any, place: _Place) -> Path:
-    path = _path(value, place)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cafile=path)
-    except (ssl.SSLError, OSError):
-        raise _Wrong("the file has no certificate") from None
-    if not context.cert_store_stats()["x509"]:
-        raise _Wrong("the file has no certificate")
-    return path
-
-
 KEYS: Final[Mapping[str, _Parse]] = {
     "id": _id,
     "mode": _one_of("live", "silent", "off"),
@@ -450,9 +440,12 @@ KEYS: Final[Mapping[str, _Parse]] = {
     "burst": _whole(1, 1_000_000),
     "cors_origins": _list_of(_origin),
     "fhir_servers": _list_of(_url),
-    "fhir_ca_file": _certificates,
+    "fhir_ca_file": _path,
     "fhir_timeout_ms": _whole(1, 10_000),
 }
+
+
+_FILES: Final = ("jwks_file", "overrides", "extra_codes", "pseudonym_key_file", "fhir_ca_file")
 
 
 # --- the files a tenant names -----------------------------------------------------------------
@@ -463,6 +456,19 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         raise _Wrong("the file cannot be read") from None
+
+
+def _authorities(path: Path) -> str:
+    """The certificates in the file. Read once: nothing of a call depends on the file."""
+    # What is not ASCII is a comment.
+    text = _content(path).decode("ascii", errors="ignore")
+    try:
+        context = ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise _Wrong("the file has no certificate") from None
+    if not context.cert_store_stats()["x509"]:
+        raise _Wrong("the file has no certificate")
+    return text
 
 
 def _keys_of(path: Path) -> tuple[jwks.Jwk, ...]:

@@ -126,7 +126,7 @@ def importers(library: str) -> set[str]:
         ("werkzeug", {"cds_service.errors"}),
         ("gunicorn", {"cds_service.server", "cds_service.connections"}),
         ("click", {"cds_service.cli"}),
-        ("requests", {"cds_service.fhir_client", "cds_service.jwks"}),
+        ("requests", {"cds_service.fhir_client"}),
         ("jwt", {"cds_service.client_auth", "cds_service.jwks"}),
         ("cryptography", {"cds_service.client_auth", "cds_service.jwks"}),
         ("prometheus_client", {"cds_service.metrics"}),

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -390,7 +391,7 @@ def test_two_authorities_are_two_servers(network: Network, tmp_path: Any) -> Non
 
     base = Allowed.of(["https://ehr.example"]).find("https://ehr.example")
     assert base is not None
-    assert network.server(base) is not network.server(base, certifi.where())
+    assert network.server(base) is not network.server(base, Path(certifi.where()).read_text())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

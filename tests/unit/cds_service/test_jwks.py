@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cds_service import jwks
-from cds_service.jwks import FetchedKeys, FetchFailed, FixedKeys, fetch_key_set, parse_key_set
+from cds_service import jwks, key_source
+from cds_service.jwks import FetchedKeys, FetchFailed, FixedKeys, parse_key_set
+from cds_service.key_source import KeySource
 from tests.support.tokens import es256, es384, key_set, rs384
 
 
@@ -271,7 +272,7 @@ def test_a_key_set_is_fetched_without_proxy_or_netrc(source, monkeypatch, tmp_pa
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     source.answer = sends(200, key_set(es384()))
-    assert fetch_key_set(url(source)) == key_set(es384())
+    assert KeySource()(url(source)) == key_set(es384())
     assert "Authorization" not in source.asked[0]
 
 
@@ -279,7 +280,7 @@ def test_a_key_set_is_fetched_without_proxy_or_netrc(source, monkeypatch, tmp_pa
 def test_a_redirect_is_not_followed(source):
     source.answer = sends(302, b"", Location=url(source) + "/elsewhere")
     with pytest.raises(FetchFailed, match="status"):
-        fetch_key_set(url(source))
+        KeySource()(url(source))
     assert len(source.asked) == 1
 
 
@@ -288,7 +289,7 @@ def test_a_redirect_is_not_followed(source):
 def test_anything_but_200_is_a_failure(source, status):
     source.answer = sends(status, b"" if status == 204 else key_set(es384()))
     with pytest.raises(FetchFailed, match="status"):
-        fetch_key_set(url(source))
+        KeySource()(url(source))
 
 
 @pytest.mark.fault("A20")
@@ -304,7 +305,7 @@ def test_a_huge_answer_is_cut_off(source):
 
     source.answer = endless
     with pytest.raises(FetchFailed, match="too-large"):
-        fetch_key_set(url(source))
+        KeySource()(url(source))
 
 
 @pytest.mark.fault("A20")
@@ -326,10 +327,53 @@ def test_a_slow_answer_is_not_waited_for(head):
         thread.start()
         started = time.monotonic()
         with pytest.raises(FetchFailed, match="too-slow"):
-            fetch_key_set(f"http://127.0.0.1:{server.getsockname()[1]}/")
+            KeySource()(f"http://127.0.0.1:{server.getsockname()[1]}/")
         assert time.monotonic() - started < 3
         stop.set()
         thread.join()
+
+
+@pytest.mark.fault("A20")
+def test_a_source_that_drips_keeps_no_thread(source):
+    def drip(handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            for _ in range(20):
+                handler.wfile.write(b" ")
+                time.sleep(0.5)
+        except OSError:
+            pass
+
+    source.answer = drip
+    with pytest.raises(FetchFailed, match="too-slow"):
+        KeySource()(url(source))
+    time.sleep(0.3)
+    assert not [thread for thread in threading.enumerate() if thread.name == "jwks"]
+
+
+@pytest.mark.fault("A20", "F25")
+def test_a_resolver_that_hangs_holds_one_thread_and_nobody(monkeypatch):
+    answers, asked = threading.Event(), []
+
+    def getaddrinfo(host, *_: object, **__: object):
+        asked.append(host)
+        answers.wait(10)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(key_source, "SECONDS", 0.1)
+    source = KeySource()
+    for _ in range(5):
+        started = time.monotonic()
+        with pytest.raises(FetchFailed, match="too-slow"):
+            source("http://ehr.example/jwks")
+        assert time.monotonic() - started < 1
+    assert asked == ["ehr.example"]
+    answers.set()
+    source._thread.join(10)
+    with pytest.raises(FetchFailed, match="unreachable"):
+        source("http://ehr.example/jwks")
 
 
 @pytest.mark.fault("A20")
@@ -337,4 +381,4 @@ def test_nobody_there_is_a_failure():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(FetchFailed, match="unreachable"):
-        fetch_key_set(f"http://127.0.0.1:{port}/")
+        KeySource()(f"http://127.0.0.1:{port}/")

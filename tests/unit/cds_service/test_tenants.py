@@ -122,7 +122,7 @@ def test_every_key_is_read(folder):
     assert tenant.protocol.decisions[-1].decided_by == "Dr Approver"
     assert tenant.value_sets.matches("urn:oid:1.2.3", "L1")[0].value_set == "lab-b12-total"
     assert tenant.pseudonym_key == b"0123456789abcdef"
-    assert tenant.fhir_ca_file == folder / "ca.pem"
+    assert tenant.fhir_authorities == (folder / "ca.pem").read_text()
     assert (tenant.deadline_ms, tenant.fhir_timeout_ms, tenant.max_cards) == (800, 700, 2)
     assert (tenant.rate_limit_per_s, tenant.burst, tenant.rollout_percent) == (5, 10, 50)
     assert "0123456789abcdef" not in repr(tenant)
@@ -212,6 +212,8 @@ REFUSED = {
         "'https://ehr%2eexample/jwks'",
         "'https://2130706433/jwks'",
         "'https://ehr.example/%2e%2e/jwks'",
+        "'https://ehr.example/a^b'",
+        "'https://ehr..example/jwks'",
         "5",
     ],
     "jku": ["'x'", "[1]", "['']"],
@@ -259,6 +261,10 @@ REFUSED = {
         "['https://ehr.example:/']",
         "['https://ehr.example/%252e%252e/']",
         "['https://ehr.example/<canary>']",
+        "['https://ehr.example/a^b']",
+        "['https://ehr.example/%zz']",
+        "['https://ehr.example./r4']",
+        "['https://127.1/r4']",
         "'https://ehr.example'",
         "[1]",
     ],
