@@ -55,7 +55,9 @@ bench: $(VENV)/.dev
 # Newer versions come in with: make lock LOCK_ARGS=--upgrade
 lock: $(VENV)/.dev
 	$(LOCK) $(LOCK_ARGS) --group build -o requirements.lock
-	$(LOCK) $(LOCK_ARGS) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) $(LOCK_ARGS) --group build --extra postgres --extra tracing -c requirements.lock \
+		-o requirements-image.lock
+	$(LOCK) $(LOCK_ARGS) --group build --group dev -c requirements-image.lock -o requirements-dev.lock
 
 # --- the virtual environment -------------------------------------------------------------------
 # Output goes to standard error: `make run` prints one line of its own on standard output.
