@@ -132,8 +132,6 @@ def check_addresses(settings: Settings) -> None:
 
     Raises SettingsError.
     """
-    if settings.metrics_port == settings.port:
-        raise SettingsError(["B12_CDS_METRICS_PORT: must be another port than PORT"])
     for name, port in (("PORT", settings.port), ("B12_CDS_METRICS_PORT", settings.metrics_port)):
         if port is None:
             continue

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from cds_service.fhir_url import Allowed, parse_base
+from cds_service.store import store_kind
 
 PREFIX: Final = "B12_CDS_"
 
@@ -84,13 +85,9 @@ def _base_urls(value: str) -> tuple[str, ...]:
 
 def _store_url(value: str) -> str:
     """Checked for its form only: a store that is down must not stop the start."""
-    scheme, separator, rest = value.strip().partition("://")
-    if not separator or scheme not in ("sqlite", "postgresql", "postgresql+psycopg"):
-        raise ValueError("must be a URL that begins with sqlite:/// or postgresql://")
-    if scheme != "sqlite" and find_spec("psycopg") is None:
+    kind = store_kind(value.strip())  # raises ValueError
+    if kind == "postgresql" and find_spec("psycopg") is None:
         raise ValueError("PostgreSQL needs the extra: pip install 'b12-cds[postgres]'")
-    if scheme != "sqlite" and not rest:
-        raise ValueError("names no database")
     return value.strip()
 
 
@@ -175,7 +172,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "number",
         "2000",
         "time a call may spend on fetching missing data",
-        _whole(1, 60_000),
+        _whole(100, 10_000),
     ),
     Setting(
         "B12_CDS_MAX_WAIT_MS",
@@ -350,9 +347,21 @@ def _is_remote(url: str) -> bool:
 
 
 def _fit_for_mode(settings: Settings) -> Settings:
-    if settings.mode == "development":
-        return settings
     problems = []
+    if settings.metrics_port == settings.port:
+        problems.append("B12_CDS_METRICS_PORT: must not be PORT")
+    if settings.mode == "production":
+        problems.extend(_unfit_for_production(settings))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _unfit_for_production(settings: Settings) -> list[str]:
+    problems = []
+    if store_kind(settings.store) == "memory":
+        # Each worker would have its own: tokens good once in each, no switch, no record.
+        problems.append("B12_CDS_STORE: must not be in memory in production")
     if not settings.public_url.startswith("https://"):
         problems.append("B12_CDS_PUBLIC_URL: must be https in production")
     if settings.tenants is None:
@@ -362,6 +371,4 @@ def _fit_for_mode(settings: Settings) -> Settings:
         problems.append(
             "B12_CDS_FHIR_SERVERS: in production https base URLs of other machines only"
         )
-    if problems:
-        raise SettingsError(problems)
-    return settings
+    return problems

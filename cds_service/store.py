@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import (
     URL,
@@ -46,6 +46,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
+    ArgumentError,
     DataError,
     IntegrityError,
     OperationalError,
@@ -67,6 +68,7 @@ _CHUNK: Final = 500
 _PAUSE_SECONDS: Final = 0.05
 #: Whose a switch for all tenants is, in its table.
 EVERYONE: Final = "*"
+_MEMORY: Final = (None, "", ":memory:")
 
 Row = Mapping[str, Any]
 
@@ -102,13 +104,30 @@ def _token_age(now: int | None) -> int:
     return (now_ms() if now is None else now) - _CLOCK_FAULT_MS
 
 
+def store_kind(url: str) -> Literal["memory", "sqlite", "postgresql"]:
+    """What a store's URL names. Raises ValueError, which does not repeat it."""
+    try:
+        parsed = _with_driver(make_url(url))
+    except (ArgumentError, ValueError):  # its message may hold a password
+        parsed = URL.create("none")
+    if parsed.drivername == "postgresql+psycopg":
+        if not (parsed.host or parsed.database or parsed.query):
+            raise ValueError("must name a database")
+        return "postgresql"
+    # With a host or options, SQLite would take another file than the one named, or none.
+    odd = parsed.host or parsed.query or (parsed.database or "").startswith("file:")
+    if parsed.drivername != "sqlite" or odd:
+        raise ValueError("must be a URL that begins with sqlite:/// or postgresql://")
+    return "memory" if parsed.database in _MEMORY else "sqlite"
+
+
 class Store:
     """The store at a URL. Making one touches nothing; the first use does."""
 
     def __init__(self, url: str) -> None:
         self._url = _with_driver(make_url(url))
         self._sqlite = self._url.drivername == "sqlite"
-        self._memory = self._sqlite and self._url.database in (None, "", ":memory:")
+        self._memory = self._sqlite and self._url.database in _MEMORY
         self._engines: dict[tuple[int, Way], Engine] = {}
         self._engines_lock = threading.Lock()
         self._prepare_lock = threading.Lock()

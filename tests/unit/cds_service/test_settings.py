@@ -97,7 +97,13 @@ def test_other_variables_are_nobodys_business():
         ("B12_CDS_MAX_BODY_BYTES", "-1"),
         ("B12_CDS_WORKERS", "0"),
         ("B12_CDS_DEADLINE_MS", "soon"),
+        ("B12_CDS_DEADLINE_MS", "99"),
+        ("B12_CDS_DEADLINE_MS", "10001"),
         ("B12_CDS_STORE", ""),
+        ("B12_CDS_STORE", "mysql://db.example/b12"),
+        ("B12_CDS_STORE", "sqlite://store.sqlite3"),
+        ("B12_CDS_STORE", "sqlite:///file:b12?mode=memory&uri=true"),
+        ("B12_CDS_STORE", "postgresql://user:hunter2@db.example:port/b12"),
         ("B12_CDS_FHIR_SERVERS", "https://ehr.example ehr2"),
         ("B12_CDS_METRICS_PORT", "x"),
     ],
@@ -163,6 +169,35 @@ def test_production_calls_no_server_of_this_machine_and_none_in_the_clear(server
     names = [problem.partition(":")[0] for problem in found]
     assert names == ["B12_CDS_TENANTS"] + ["B12_CDS_FHIR_SERVERS"] * refused
     assert not any(server in problem for problem in found for server in servers.split())
+
+
+@pytest.mark.fault("A31", "A18")
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_production_keeps_what_it_keeps_where_all_workers_see_it(url):
+    fine = {
+        "B12_CDS_MODE": "production",
+        "B12_CDS_PUBLIC_URL": "https://cds.example",
+        "B12_CDS_TENANTS": "tenants.toml",
+    }
+    assert Settings.from_environment(fine).mode == "production"
+    assert Settings.from_environment({"B12_CDS_STORE": url}).store == url
+    found = problems(**fine, B12_CDS_STORE=url)
+    assert found == ("B12_CDS_STORE: must not be in memory in production",)
+
+
+@pytest.mark.fault("O07")
+@pytest.mark.parametrize("mode", ["development", "production"])
+def test_the_metrics_have_a_port_of_their_own(mode):
+    fine = {
+        "B12_CDS_MODE": mode,
+        "B12_CDS_PUBLIC_URL": "https://cds.example",
+        "B12_CDS_TENANTS": "tenants.toml",
+    }
+    named = ("B12_CDS_METRICS_PORT: must not be PORT",)
+    assert problems(**fine, B12_CDS_METRICS_PORT="8080") == named
+    assert problems(**fine, PORT="9000", B12_CDS_METRICS_PORT="9000") == named
+    fine |= {"PORT": "9000", "B12_CDS_METRICS_PORT": "9001"}
+    assert Settings.from_environment(fine).metrics_port == 9001
 
 
 def test_production_with_https_still_needs_tenants():
