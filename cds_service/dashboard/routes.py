@@ -8,6 +8,7 @@ on the command line. Nothing on it comes from elsewhere, and no script runs on i
 from __future__ import annotations
 
 import hmac
+import re
 from datetime import date
 from typing import Final, cast
 
@@ -104,14 +105,20 @@ def _numbers() -> Numbers:
 
 def _question(day: date) -> Question:
     """What the query string asks for; what it does not say right is as if not said."""
-    weeks = request.args.get("weeks", "12")
-    fine = weeks.isascii() and weeks.isdecimal() and 1 <= int(weeks[:4]) <= MAX_WEEKS
+    weeks = request.args.get("weeks", "")
+    fine = re.fullmatch(r"[1-9][0-9]{0,2}", weeks) and int(weeks) <= MAX_WEEKS
     return Question(
         today=day,
         weeks=int(weeks) if fine else 12,
-        tenant=request.args.get("tenant") or None,
-        protocol=request.args.get("protocol") or None,
+        tenant=_word("tenant"),
+        protocol=_word("protocol"),
     )
+
+
+def _word(name: str) -> str | None:
+    """A text that may be in the store; not every database takes any other."""
+    text = request.args.get(name, "")
+    return text if text.isprintable() and text else None
 
 
 # --- plots --------------------------------------------------------------------------------------

@@ -107,9 +107,9 @@ def metadata() -> Response:
 
 @pages.after_app_request
 def protect(response: Response) -> Response:
-    """A page, and only a page, says what a browser may do with it."""
+    """A page, and only a page, says what a browser may do with it: its own policy, or this one."""
     if response.mimetype == _HTML:
-        response.headers["Content-Security-Policy"] = POLICY
+        response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Frame-Options"] = "DENY"
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
