@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from flask import Flask
 
-from cds_service import errors, logs
+from cds_service import errors, logs, web
 from cds_service.dashboard.routes import dashboard
 from cds_service.errors import StoreDown
 from cds_service.fhir_url import Allowed
@@ -31,13 +31,14 @@ from cds_service.pages.about import software_version
 from cds_service.pages.order_entry import order_entry
 from cds_service.pages.routes import pages
 from cds_service.records import Recorder
-from cds_service.routes import Runtime, cds
+from cds_service.routes import cds
 from cds_service.services import Clock, Services, today
 from cds_service.settings import Settings
 from cds_service.store import Store
 from cds_service.telemetry import tracing
-from cds_service.tenancy import Equip, Tenancy, make_tenancy, renewed
+from cds_service.tenancy import Equip, make_tenancy, renewed
 from cds_service.tenants import Tenant, Tenants, development_tenant, read_tenants
+from cds_service.web import Runtime
 from fhir_mappers.queries import prefetch_templates
 from fhir_mappers.terminology import value_sets
 from regimen.protocol import Protocol, load_protocol
@@ -77,14 +78,13 @@ def create_app(
     )
     app.register_blueprint(cds)
     app.register_blueprint(pages)
-    app.config["ADMIN_TOKEN"] = _admin_token(settings)
     if settings.mode == "development" or settings.admin_token_file:
         app.register_blueprint(dashboard)
     if settings.mode == "development":
         app.register_blueprint(order_entry)
     routes = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
     version = software_version()
-    app.extensions["b12_cds"] = Runtime(
+    served = Runtime(
         hooks={service.id: service for service in offered},
         discovery=msgspec.json.encode(discovery(offered)),
         openapi=msgspec.json.encode(openapi(offered, routes, settings.public_url, version)),
@@ -98,8 +98,10 @@ def create_app(
         production=settings.mode == "production",
         metrics_port=settings.metrics_port,
         tracing=tracing(settings),
+        renew=partial(renewed, settings, ids, make=make),
+        admin_token=_admin_token(settings),
     )
-    app.extensions["b12_cds_renew"] = partial(renewed, settings, ids, make=make)
+    web.install(app, served)
     errors.register(app)
     return app
 
@@ -134,7 +136,7 @@ def close(app: Flask) -> None:
 
     For whoever makes several; a process that ends does the same by itself, when its calls are over.
     """
-    runtime: Runtime = app.extensions["b12_cds"]
+    runtime = web.runtime(app)
     runtime.governance.stop()
     for services in runtime.tenancy.services.values():
         _disconnect(services)
@@ -154,9 +156,8 @@ def _disconnect(services: Services) -> None:
 
 def reload_tenants(app: Flask) -> None:
     """Read the tenants file again, whole or not at all."""
-    runtime: Runtime = app.extensions["b12_cds"]
-    renew: Callable[[Tenancy], Tenancy] = app.extensions["b12_cds_renew"]
-    app.extensions["b12_cds"] = replace(runtime, tenancy=renew(runtime.tenancy))
+    served = web.runtime(app)
+    web.install(app, replace(served, tenancy=served.renew(served.tenancy)))
 
 
 def standard_services() -> tuple[Service, ...]:

@@ -8,134 +8,101 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, cast
 
 from flask import Blueprint, Response, current_app, g, request
 from flask.globals import request_ctx
 
-from cds_service import journal, metrics
+from cds_service import journal, metrics, web
 from cds_service.cors import cors_headers
 from cds_service.errors import (
-    BadRequest,
-    BodyTooLarge,
     DataUnavailable,
     InvalidElement,
     NotReady,
     StoreDown,
     UnknownResource,
     UnknownService,
-    UnsupportedMediaType,
 )
 from cds_service.feedback import keep_feedback, read_feedback
-from cds_service.governance import Governance
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.request import decode_request
 from cds_service.hooks.response import Card, check_response, encode_cards
 from cds_service.limits import WAITING
-from cds_service.records import Recorder
 from cds_service.services import Services
-from cds_service.store import Store
-from cds_service.telemetry import Tracing
-from cds_service.tenancy import Tenancy
 from cds_service.tenants import Tenant
+from cds_service.web import Runtime
 from fhir_mappers import terminology
 
 cds = Blueprint("cds", __name__)
 
-_JSON: Final = "application/json"
-_JSON_TYPES: Final = (_JSON, "application/fhir+json")
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What the routes serve.
-
-    `services`: what is the same for all tenants; None: protocol or value sets could not be loaded.
-    `metrics_port`: None: the metrics are not served in production.
-    """
-
-    hooks: Mapping[str, Service]
-    discovery: bytes
-    openapi: bytes
-    max_body_bytes: int
-    services: Services | None
-    tenancy: Tenancy
-    store: Store
-    recorder: Recorder
-    governance: Governance
-    tracing: Tracing
-    public_url: str
-    production: bool = False
-    metrics_port: int | None = None
-
 
 @cds.get("/cds-services")
 def discover() -> Response:
-    return _json(_runtime().discovery)
+    return web.answer(web.runtime().discovery)
 
 
 @cds.post("/cds-services/<service_id>")
 def call(service_id: str) -> Response:
-    runtime = _runtime()
+    runtime = web.runtime()
     service = runtime.hooks.get(service_id)
     if service is None:
         raise UnknownService
     told, _ = _admitted(runtime, service.id)
     if told.services is None:
         raise NotReady
-    cards = _cards(runtime, service, told.services, _body(runtime.max_body_bytes))
+    cards = _cards(runtime, service, told.services, web.body())
     body = encode_cards(cards)
     if current_app.config["CHECK_RESPONSES"]:
         check_response(body)
-    return _json(body)
+    return web.answer(body)
 
 
 @cds.post("/cds-services/<service_id>/feedback")
 def feedback(service_id: str) -> Response:
     """What was done with cards. Answered when it is kept; see `cds_service.feedback`."""
-    runtime = _runtime()
+    runtime = web.runtime()
     if service_id not in runtime.hooks:
         raise UnknownService
     told, tenant = _admitted(runtime, service_id, "/feedback")
     services = told.services or runtime.services
     reasons = services.protocol.override_reasons.values() if services else ()
-    items = read_feedback(_body(runtime.max_body_bytes), [reason.code for reason in reasons])
+    items = read_feedback(web.body(), [reason.code for reason in reasons])
     told.kept = keep_feedback(runtime.store, items, tenant, service_id)
     metrics.fed_back(tenant.id, told.kept.new)
-    return _json(b"{}")
+    return web.answer(b"{}")
 
 
 @cds.get("/healthz")
 def healthz() -> Response:
     """The process lives."""
-    return _json(b'{"status":"ok"}')
+    return web.answer(b'{"status":"ok"}')
 
 
 @cds.get("/readyz")
 def readyz() -> Response:
     """Protocol and value sets are loaded and the store takes writes. Never depends on an EHR."""
-    runtime = _runtime()
+    runtime = web.runtime()
     if not runtime.tenancy.services:
         raise NotReady
     if not runtime.store.answers():
         raise StoreDown
     if runtime.tenancy.stale:
         # Calls are served as before, so this is no reason to take the process out of service.
-        return _json(b'{"status":"ok","tenants":"the file cannot be used: the former is in force"}')
-    return _json(b'{"status":"ok"}')
+        return web.answer(
+            b'{"status":"ok","tenants":"the file cannot be used: the former is in force"}'
+        )
+    return web.answer(b'{"status":"ok"}')
 
 
 @cds.get("/openapi.json")
 def describe() -> Response:
-    return _json(_runtime().openapi)
+    return web.answer(web.runtime().openapi)
 
 
 @cds.get("/metrics")
 def metrics_page() -> Response:
     """For the collector of metrics: in production on a port of its own, which nobody else sees."""
-    runtime = _runtime()
+    runtime = web.runtime()
     if runtime.production and not _on_metrics_port(runtime):
         raise UnknownResource
     return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
@@ -180,62 +147,13 @@ def _cards(runtime: Runtime, service: Service, services: Services, body: bytes) 
     return decided.cards
 
 
-def _runtime() -> Runtime:
-    return cast(Runtime, current_app.extensions["b12_cds"])
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, content_type=_JSON)
-
-
-# --- the body ---------------------------------------------------------------------------------
-
-
-def _body(limit: int) -> bytes:
-    """The bytes of the request, once it is clear that they are JSON and not too many."""
-    _check_media_type()
-    announced = request.environ.get("CONTENT_LENGTH")
-    if not announced:
-        return _body_of_unknown_length(limit)
-    if not re.fullmatch(r"[0-9]{1,20}", announced):
-        raise BadRequest("Content-Length: not a number of bytes")
-    length = int(announced)
-    if length > limit:
-        raise BodyTooLarge(limit)
-    data: bytes = request.environ["wsgi.input"].read(length)
-    if len(data) < length:
-        raise BadRequest("body: shorter than its Content-Length")
-    return data
-
-
-def _body_of_unknown_length(limit: int) -> bytes:
-    # Werkzeug cuts a chunked body off at its limit and says nothing, so it is given one byte
-    # more than we accept and the cut is found here.
-    request.max_content_length = limit + 1
-    data = request.get_data(cache=False)
-    if len(data) > limit:
-        raise BodyTooLarge(limit)
-    return data
-
-
-def _check_media_type() -> None:
-    plain = request.environ.get("CONTENT_TYPE") == _JSON  # as nearly all clients send it
-    if not plain and request.mimetype not in _JSON_TYPES:
-        raise UnsupportedMediaType("Content-Type: application/json or application/fhir+json only")
-    charset = "utf-8" if plain else request.mimetype_params.get("charset", "utf-8")
-    if re.sub("[-_]", "", charset).lower() != "utf8":
-        raise UnsupportedMediaType("Content-Type: charset utf-8 only")
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedMediaType("Content-Encoding: identity only")
-
-
 # --- every request ----------------------------------------------------------------------------
 
 
 @cds.before_app_request
 def start() -> None:
     g.told = journal.Call()
-    runtime = _runtime()
+    runtime = web.runtime()
     if _on_metrics_port(runtime) and request.path not in ("/metrics", "/healthz", "/readyz"):
         raise UnknownResource
     # No path of ours has anything to encode. One that does is another's, whatever it decodes to.
@@ -249,13 +167,13 @@ def finish(response: Response) -> Response:
     asked = request_ctx.request  # itself: a proxy would be asked a dozen times
     headers = response.headers
     if asked.method == "OPTIONS":
-        response.content_type = _JSON
+        response.content_type = web.JSON
     headers["Cache-Control"] = "no-store"  # an answer is about one patient, now
     headers["X-Content-Type-Options"] = "nosniff"
     if asked.path.startswith("/cds-services"):
         preflight = asked.method == "OPTIONS"
         origin = asked.headers.get("Origin")
-        headers.extend(cors_headers(_runtime().tenancy.tenants, origin, preflight=preflight))
+        headers.extend(cors_headers(web.runtime().tenancy.tenants, origin, preflight=preflight))
     if asked.method == "POST" and asked.endpoint in ("cds.call", "cds.feedback"):
         _tell(_told(), asked.endpoint, response.status_code)
     return response
@@ -267,7 +185,7 @@ def _tell(told: journal.Call, endpoint: str, status: int) -> None:
     if endpoint == "cds.feedback":
         journal.feedback(told, status)
     else:
-        runtime = _runtime()
+        runtime = web.runtime()
         journal.hook_call(told, status, runtime.recorder, runtime.tracing)
 
 

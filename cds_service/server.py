@@ -25,7 +25,7 @@ from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from cds_service import logs, metrics
+from cds_service import logs, metrics, web
 from cds_service.application import create_app, reload_tenants, standard_services
 from cds_service.connections import PatientWorker
 from cds_service.settings import Settings, SettingsError
@@ -114,8 +114,9 @@ class Server(BaseApplication):
 
     def load(self) -> object:
         app = create_app(self.settings, tenants=self.tenants)
-        warm(app.extensions["b12_cds"])
-        app.extensions["b12_cds"].store.before_fork()
+        served = web.runtime(app)
+        warm(served)
+        served.store.before_fork()
         settle_down()
         return app
 

@@ -16,7 +16,7 @@ from cds_service.hooks.request import decode_request
 from cds_service.hooks.response import encode_cards
 
 if TYPE_CHECKING:
-    from cds_service.routes import Runtime
+    from cds_service.web import Runtime
 
 # A call of nobody's: a first injection picked for a patient of whom nothing is known.
 _CALL: Final = b"""{

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hmac
 import re
 from datetime import date
-from typing import Final, cast
+from typing import Final
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, render_template, request
 
+from cds_service import web
 from cds_service.dashboard.export import TABLES, csv_text
 from cds_service.dashboard.numbers import MAX_WEEKS, Numbers, Question, read_numbers
 from cds_service.dashboard.plots import rows_plot, weeks_plot
 from cds_service.errors import ServiceError, StoreDown, UnknownResource
 from cds_service.services import today
-from cds_service.store import Store
 
 dashboard = Blueprint(
     "dashboard",
@@ -46,7 +46,7 @@ class AdminOnly(ServiceError):
 
 @dashboard.before_request
 def check_token() -> None:
-    token: str | None = current_app.config["ADMIN_TOKEN"]
+    token = web.runtime().admin_token
     if token is not None and not hmac.compare_digest(_given().encode(), token.encode()):
         raise AdminOnly
 
@@ -99,8 +99,7 @@ def export(name: str) -> Response:
 
 
 def _numbers() -> Numbers:
-    store = cast(Store, current_app.extensions["b12_cds"].store)
-    return read_numbers(store, _question(today()))
+    return read_numbers(web.runtime().store, _question(today()))
 
 
 def _question(day: date) -> Question:

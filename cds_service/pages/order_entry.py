@@ -6,18 +6,18 @@ only: it shows explanations, which name records.
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, render_template
 
-from cds_service import demo
-from cds_service.errors import BadRequest, BodyTooLarge, NotReady, UnknownResource
+from cds_service import demo, web
+from cds_service.errors import UnknownResource
 from cds_service.explain import explanation
 from cds_service.hooks.order_select import explained
 from cds_service.hooks.request import decode_order_select, decode_request
-from cds_service.routes import Runtime
 from cds_service.services import Services
+from fhir_mappers import terminology
 
 order_entry = Blueprint("order_entry", __name__, template_folder="templates")
 
@@ -38,7 +38,7 @@ def catalogue() -> Response:
 def patient(patient_id: str) -> Response:
     """The patient's resources, with dates as of today."""
     try:
-        return _json(demo.patient(patient_id, _services().clock()))
+        return _json(demo.patient(patient_id, web.loaded().clock()))
     except demo.UnknownPatient:
         raise UnknownResource from None
 
@@ -46,36 +46,24 @@ def patient(patient_id: str) -> Response:
 @order_entry.post("/demo/explain")
 def explain() -> Response:
     """How the answer to this hook call is reached, as text."""
-    call = decode_request(_body())
-    result = explained(decode_order_select(call.context), call, _services())
+    call = decode_request(web.body())
+    services = _answering()
+    with terminology.using(services.tenant.value_sets):
+        result = explained(decode_order_select(call.context), call, services)
     if result.facts is None or result.evaluation is None:
         text = "No selected order is for B12 or folic acid: the record was not looked at."
     else:
-        text = explanation(result.facts, result.evaluation, _services().protocol)
+        text = explanation(result.facts, result.evaluation, services.protocol)
     return _json({"text": text})
 
 
-def _body() -> bytes:
-    if request.mimetype != "application/json":
-        raise BadRequest("Content-Type: application/json only")
-    limit = _runtime().max_body_bytes
-    request.max_content_length = limit + 1
-    data = request.get_data(cache=False)
-    if len(data) > limit:
-        raise BodyTooLarge(limit)
-    return data
-
-
-def _runtime() -> Runtime:
-    return cast(Runtime, current_app.extensions["b12_cds"])
-
-
-def _services() -> Services:
-    services = _runtime().services
-    if services is None:
-        raise NotReady
-    return services
+def _answering() -> Services:
+    """Those that answer a call without a token, as the page makes it. Nothing is fetched."""
+    tenancy = web.runtime().tenancy
+    nobody = tenancy.tenants.open
+    services = tenancy.services.get(nobody.id) if nobody else None
+    return replace(services or web.loaded(), fetch=None)
 
 
 def _json(content: object) -> Response:
-    return Response(_ENCODER.encode(content), content_type="application/json")
+    return web.answer(_ENCODER.encode(content))

@@ -6,12 +6,12 @@ its canonical URLs. None of it is about a patient, and none of it asks who is ca
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, render_template, request
 
-from cds_service.errors import NotReady
+from cds_service import web
 from cds_service.pages.about import about
 from cds_service.pages.canonical import (
     Json,
@@ -23,13 +23,10 @@ from cds_service.pages.canonical import (
 from cds_service.pages.protocol_table import scenario_rows, settings_of
 from cds_service.pages.source_attributes import source_attributes
 from cds_service.protocol_page import review_state
-from cds_service.routes import Runtime
-from cds_service.services import Services
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
 
 _HTML: Final = "text/html"
-_JSON: Final = "application/json"
 
 # No inline script or style, nothing from elsewhere, in nobody's frame. Markup made by script goes
 # through the sanitiser's policy and no other.
@@ -51,13 +48,13 @@ POLICY: Final = "; ".join(
 
 @pages.get("/about")
 def about_page() -> Response:
-    services = _services()
+    services = web.loaded()
     return _page("pages/about.html", about=about(services.protocol, services.clock()))
 
 
 @pages.get("/about/protocol")
 def protocol_page() -> Response:
-    services = _services()
+    services = web.loaded()
     protocol = services.protocol
     return _page(
         "pages/protocol.html",
@@ -72,7 +69,7 @@ def protocol_page() -> Response:
 
 @pages.get("/about/source-attributes")
 def source_attributes_page() -> Response:
-    protocol = _services().protocol
+    protocol = web.loaded().protocol
     return _page(
         "pages/source_attributes.html",
         attributes=source_attributes(protocol),
@@ -83,25 +80,25 @@ def source_attributes_page() -> Response:
 
 @pages.get("/fhir/CodeSystem/<name>")
 def code_system_resource(name: str) -> Response:
-    services = _services()
+    services = web.loaded()
     return _fhir(code_system(name, services.protocol, services.public_url))
 
 
 @pages.get("/fhir/ValueSet/<name>")
 def value_set_resource(name: str) -> Response:
-    services = _services()
+    services = web.loaded()
     return _fhir(value_set(name, services.protocol, services.public_url))
 
 
 @pages.get("/fhir/PlanDefinition/<name>")
 def plan_definition_resource(name: str) -> Response:
-    services = _services()
+    services = web.loaded()
     return _fhir(plan_definition(name, services.protocol, services.public_url))
 
 
 @pages.get("/fhir/metadata")
 def metadata() -> Response:
-    services = _services()
+    services = web.loaded()
     return _fhir(capability_statement(services.protocol, services.public_url, services.clock()))
 
 
@@ -116,25 +113,17 @@ def protect(response: Response) -> Response:
     return response
 
 
-def _services() -> Services:
-    """The parts that were loaded. Raises NotReady (503)."""
-    services = cast(Runtime, current_app.extensions["b12_cds"]).services
-    if services is None:
-        raise NotReady
-    return services
-
-
 def _page(template: str, **content: Any) -> Response:
     """The same content as a page, or as JSON for those who prefer it."""
-    best = request.accept_mimetypes.best_match([_HTML, _JSON], default=_HTML)
-    if best == _JSON:
-        response = Response(msgspec.json.encode(content), content_type=_JSON)
+    best = request.accept_mimetypes.best_match([_HTML, web.JSON], default=_HTML)
+    if best == web.JSON:
+        response = web.answer(msgspec.json.encode(content))
     else:
-        links = {"development": _services().settings.mode == "development"}
+        links = {"development": web.loaded().settings.mode == "development"}
         response = Response(render_template(template, **content, **links), mimetype=_HTML)
     response.vary.add("Accept")
     return response
 
 
 def _fhir(resource: Json) -> Response:
-    return Response(msgspec.json.encode(resource), content_type="application/fhir+json")
+    return web.answer(msgspec.json.encode(resource), "application/fhir+json")

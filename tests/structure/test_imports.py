@@ -97,6 +97,7 @@ def importers(library: str) -> set[str]:
             {
                 "cds_service.application",
                 "cds_service.routes",
+                "cds_service.web",
                 "cds_service.errors",
                 "cds_service.pages.routes",
                 "cds_service.pages.order_entry",

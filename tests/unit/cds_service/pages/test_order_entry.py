@@ -118,6 +118,27 @@ def test_an_answer_is_explained(site):
     assert "FIRED regimen" in text
 
 
+def test_it_is_explained_by_the_codes_and_the_protocol_that_it_was_answered_by(tmp_path):
+    (tmp_path / "codes.csv").write_text(
+        "valueset,system_uri,code,display\nlab-b12-total,urn:oid:1.2.3,L1,Local B12\n"
+    )
+    (tmp_path / "tenants.toml").write_text(
+        '[[tenant]]\nid = "local"\nauth = "open"\nextra_codes = "codes.csv"\nprofile = "us"\n'
+    )
+    site = create_app(Settings(tenants=str(tmp_path / "tenants.toml")), clock=lambda: ON)
+    client = site.test_client()
+    patient = client.get("/demo/patients/alder").get_json()
+    for resource in patient["resources"]:
+        for coding in resource.get("code", {}).get("coding", ()):
+            if coding["system"] == "http://loinc.org" and resource["resourceType"] == "Observation":
+                coding.update(system="urn:oid:1.2.3", code="L1")
+    call = hook_request(patient, injection(patient))
+    assert client.post(SERVICE, json=call).get_json()["cards"]
+    text = client.post("/demo/explain", json=call).get_json()["text"]
+    assert "FIRED regimen" in text
+    assert "cyanocobalamin" in text.split("Regimen\n")[1].split("Rules\n")[0]
+
+
 def test_an_order_that_is_not_ours_is_explained_too(site):
     patient = site.get("/demo/patients/alder").get_json()
     order = injection(patient) | {"medicationCodeableConcept": {"text": "amoxicillin"}}
@@ -129,7 +150,7 @@ def test_an_order_that_is_not_ours_is_explained_too(site):
     ("body", "kind", "status"),
     [
         (b"{", "application/json", 400),
-        (b"{}", "text/plain", 400),
+        (b"{}", "text/plain", 415),
         (b" " * 2000, "application/json", 413),
     ],
 )
