@@ -36,13 +36,12 @@ def read_allergy(resource: Json) -> tuple[Allergy, ...]:
     said = {word for name in statuses for word in status_words(resource.get(name))}
     if said & _NOT_ONE:
         return ()
-    coded = set(_by_code(resource))
-    written = _by_text(resource) - coded
+    named = {*_by_code(resource), *_by_text(resource)}
     severe = _severe(resource)
     return tuple(
-        Allergy(allergen, _record(resource, allergen), severe, by_text=allergen in written)
+        Allergy(allergen, _record(resource, allergen), severe)
         for allergen in Allergen
-        if allergen in coded | written
+        if allergen in named
     )
 
 

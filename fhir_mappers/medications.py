@@ -226,12 +226,18 @@ def read_statements(resource: Json, resolve: Resolve = nothing_else) -> tuple[Or
     if said == "entered-in-error":
         return ()
     status = _TAKEN.get(said or "", OrderStatus.UNKNOWN)
-    if text(resource.get("taken")) == "n":  # STU3
+    not_taken = said == "not-taken" or text(resource.get("taken")) == "n"  # the latter: STU3
+    if not_taken:
         status = OrderStatus.STOPPED
-    return tuple(_statement(resource, one, status) for one in read_medicines(resource, resolve))
+    return tuple(
+        _statement(resource, one, status, not_taken=not_taken)
+        for one in read_medicines(resource, resolve)
+    )
 
 
-def _statement(resource: Json, medicine: Medicine, status: OrderStatus) -> Order:
+def _statement(
+    resource: Json, medicine: Medicine, status: OrderStatus, *, not_taken: bool
+) -> Order:
     dosages = dosages_of(resource.get("dosage"))
     lines = tuple(_line(dosage, medicine, ordered=False) for dosage in dosages)
     begin, end = period(resource.get("effectivePeriod"))
@@ -248,6 +254,7 @@ def _statement(resource: Json, medicine: Medicine, status: OrderStatus) -> Order
         start=on,
         end=end.last_day if end else None,
         continues=_continues(resource),
+        forbids=not_taken,
         as_needed=any(_as_needed(dosage) for dosage in dosages),
     )
 

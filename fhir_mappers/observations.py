@@ -195,15 +195,12 @@ _BY_SET: dict[str, _Test] = {
     "lab-haemoglobin": _test(Analyte.HAEMOGLOBIN, "g/dL", "g/L", "mmol/L"),
     "lab-mcv": _test(Analyte.MCV, "fL"),
     "lab-potassium": _test(Analyte.POTASSIUM, "mmol/L", "meq/L"),
-    "lab-folate": _test(Analyte.FOLATE, "ug/L", "ng/mL", "nmol/L"),
 }
 # Sets that hold several tests; the code says which.
 _BY_ATTRIBUTE: dict[str, _Test] = {
     "egfr": _test(Analyte.EGFR, "mL/min/{1.73_m2}"),
     "platelets": _test(Analyte.PLATELETS, "10*9/L"),
 }
-# Red cell and whole blood folate are low in B12 deficiency too: not evidence of folate deficiency.
-_NOT_SERUM_FOLATE = frozenset({"2283-0", "25415-1"})
 
 # What no patient has: a slip of units, or of the decimal point. From the first number to below the
 # second, in the unit the cut-offs are in; wide enough for any disease and for B12 on injections.
@@ -266,7 +263,7 @@ def _which_test(codes: Iterable[Code]) -> tuple[_Test, Code] | None:
         test = _BY_SET.get(code.value_set)
         if test is None and code.value_set.startswith("lab-"):
             test = _BY_ATTRIBUTE.get(str(code.attributes.get("analyte", "")))
-        if test is not None and code.code not in _NOT_SERUM_FOLATE:
+        if test is not None:
             return test, code
     return None
 
@@ -427,11 +424,29 @@ _FLAG_WORDS = {
 }
 
 
+# Older records leave the system out. A laboratory's own "N" may mean anything, "not done" included.
+_FLAG_SYSTEMS = frozenset(
+    {
+        "",
+        "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
+        "http://hl7.org/fhir/v3/ObservationInterpretation",
+        "urn:oid:2.16.840.1.113883.5.83",
+        "http://terminology.hl7.org/CodeSystem/v2-0078",
+        "http://hl7.org/fhir/v2/0078",
+        "urn:oid:2.16.840.1.113883.12.78",
+    }
+)
+
+
+def _is_flag(coding: el.Coding) -> bool:
+    return coding.code in _FLAGS and (coding.system or "").rstrip("/") in _FLAG_SYSTEMS
+
+
 def _flag(element: Json) -> Flag | None:
     """The laboratory's interpretation; two that contradict each other are none."""
     found: set[Flag] = set()
     for concept in el.dicts(element.get("interpretation")):
-        coded = {_FLAGS[c.code] for c in el.codings(concept) if c.code in _FLAGS}
+        coded = {_FLAGS[c.code] for c in el.codings(concept) if _is_flag(c)}
         if not coded:
             texts = (text.lower() for text in words.texts_of(concept))
             coded = {_FLAG_WORDS[text] for text in texts if text in _FLAG_WORDS}
@@ -463,13 +478,8 @@ _AS_OBSERVATION = frozenset(
         Concept.PREGNANCY,
     }
 )
-# Answers, as LOINC, SNOMED CT and HL7 code them.
-_PREGNANT_CODES = frozenset({"LA15173-0"})
-_NOT_PREGNANT_CODES = frozenset({"LA26683-5", "60001007"})
 _YES = frozenset({"yes", "present", "positive", "true", "y", "observed"})
 _NO = frozenset({"no", "absent", "negative", "none", "false", "n", "not present", "not observed"})
-_YES_CODES = frozenset({"373066001", "52101004", "10828004", "Y", "LA33-6", "LA9633-4"})
-_NO_CODES = frozenset({"373067005", "2667000", "260385009", "N", "LA32-8", "LA9634-2"})
 
 
 def _findings(readings: Iterable[_Reading]) -> Iterator[Finding]:
@@ -538,10 +548,14 @@ def _yes_or_no(element: Json) -> bool | None:
     texts = {text.lower() for text in words.texts_of(concept)}
     plain = el.text(element.get("valueString"))
     texts |= {plain.lower()} if plain else set()
-    codes = {coding.code for coding in el.codings(concept)}
-    no = bool(texts & _NO or codes & _NO_CODES) or any(words.DENIED.search(t) for t in texts)
-    yes = bool(texts & _YES or codes & _YES_CODES)
+    coded = value_sets().sets_of(concept)
+    no = bool(texts & _NO) or "answer-no" in coded or any(words.DENIED.search(t) for t in texts)
+    yes = bool(texts & _YES) or "answer-yes" in coded
     return None if yes == no else yes
+
+
+_PREGNANT = frozenset({"answer-pregnant", "answer-yes"})
+_NOT_PREGNANT = frozenset({"answer-not-pregnant", "answer-no"})
 
 
 def _pregnancy(reading: _Reading) -> list[Finding] | None:
@@ -550,11 +564,11 @@ def _pregnancy(reading: _Reading) -> list[Finding] | None:
     boolean = el.flag(reading.element.get("valueBoolean"))
     texts = {text.lower() for text in words.texts_of(value)}
     texts |= {(el.text(reading.element.get("valueString")) or "").lower()}
-    codes = {coding.code for coding in el.codings(value)}
-    if boolean is False or texts & {"not pregnant", "no"} or codes & _NOT_PREGNANT_CODES:
+    coded = value_sets().sets_of(value)
+    if boolean is False or texts & {"not pregnant", "no"} or coded & _NOT_PREGNANT:
         return []
     meant = any(m.concept is Concept.PREGNANCY for m in meanings_of(value))
-    if meant or boolean or texts & {"pregnant", "yes"} or codes & _PREGNANT_CODES:
+    if meant or boolean or texts & {"pregnant", "yes"} or coded & _PREGNANT:
         meaning = Meaning(Concept.PREGNANCY, "Pregnancy status")
         return [_finding(reading, meaning, Certainty.CONFIRMED)]
     return None
@@ -645,22 +659,16 @@ class Sites(NamedTuple):
     unspecific: bool
 
 
-# Structures (SNOMED CT): ileum, terminal ileum; jejunum, duodenum, colon; small intestine.
-_ILEUM_CODES = frozenset({"34516001", "85774003"})
-_ELSEWHERE_CODES = frozenset({"21306003", "38848004", "71854001"})
-_SMALL_BOWEL_CODES = frozenset({"30315005"})
-
-
 def sites_of(resource: Json) -> Sites:
     """The body site of a procedure or an observation. None said: neither."""
     concepts = el.dicts(resource.get("bodySite"))
     texts = [text for concept in concepts for text in words.texts_of(concept)]
-    codes = {coding.code for concept in concepts for coding in el.codings(concept)}
-    if codes & _ILEUM_CODES or words.named(words.ILEUM, texts):
+    coded = {name for concept in concepts for name in value_sets().sets_of(concept)}
+    if "site-ileum" in coded or words.named(words.ILEUM, texts):
         return Sites(elsewhere=False, unspecific=False)
-    elsewhere = bool(codes & _ELSEWHERE_CODES)
+    elsewhere = "site-bowel-not-ileum" in coded
     elsewhere = elsewhere or words.named(words.ELSEWHERE_IN_BOWEL, texts)
-    small = bool(codes & _SMALL_BOWEL_CODES) or words.named(words.SMALL_BOWEL, texts)
+    small = "site-small-bowel" in coded or words.named(words.SMALL_BOWEL, texts)
     return Sites(elsewhere=elsewhere, unspecific=small and not elsewhere)
 
 

@@ -389,21 +389,16 @@ def _finding(
 
 # --- injections recorded as procedures ----------------------------------------------------------
 
-# The treatment codes that say an injection was given, not that one is due, planned or stopped.
-_INJECTION_CODES = {
-    "308752009": Route.INTRAMUSCULAR,
-    "709544008": Route.UNKNOWN,
-    "J3420": Route.PARENTERAL,
-}
+# A treatment code with a route says that it was given, not that it is due, planned or stopped.
 
 
 def _doses(operations: Iterable[_Operation]) -> Iterator[DoseGiven]:
     for operation in operations:
         code = next((c for c in operation.settled if c.fact == "b12-treatment"), None)
-        if code is not None and operation.certain and code.code in _INJECTION_CODES:
+        if code is not None and operation.certain and "route" in code.attributes:
             yield DoseGiven(
                 record=replace(operation.record, label=code.label),
                 ingredient=Ingredient.OTHER_COBALAMIN,
                 on=operation.record.on,
-                route=_INJECTION_CODES[code.code],
+                route=Route(str(code.attributes["route"])),
             )

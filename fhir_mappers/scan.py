@@ -16,7 +16,7 @@ import msgspec
 
 from fhir_mappers import elements as el
 from fhir_mappers import words
-from fhir_mappers.terminology import value_sets
+from fhir_mappers.terminology import Role, value_sets
 from regimen.facts import Subject
 
 Json = dict[str, Any]
@@ -159,8 +159,11 @@ def _matches(concepts: Iterable[_Concept | None]) -> bool:
         if concept is None or not concept.coding:
             continue
         for coding in concept.coding:
-            if coding is not None and coding.code and matches(coding.system or "", coding.code):
-                return True
+            if coding is None or not coding.code:
+                continue
+            for code in matches(coding.system or "", coding.code):
+                if code.role is not Role.QUALIFIES:  # "yes" to a question we do not know
+                    return True
     return False
 
 

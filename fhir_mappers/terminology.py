@@ -39,7 +39,8 @@ class Role(StrEnum):
     EXCLUDES = "excludes"  # a look-alike; wins over the two above
     NEVER_INFER = "never-infer"  # recognised, and nothing follows from it
     EMIT = "emit"  # what we write into an order
-    SUPPORT = "support"  # routes, forms, units, supporting results
+    SUPPORT = "support"  # supporting results, the project's own codes
+    QUALIFIES = "qualifies"  # says something beside another code only: routes, answers, body sites
 
 
 # Short name in the files -> canonical URI.
@@ -62,6 +63,7 @@ SYSTEMS: Mapping[str, str] = {
     "ucum": "http://unitsofmeasure.org",
     "unii": "http://fdasis.nlm.nih.gov",
     "v3-route": "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration",
+    "v2-yes-no": "http://terminology.hl7.org/CodeSystem/v2-0136",
     "record": "urn:oid:2.25.147698014147394229799976552687274634453",
 }
 
@@ -92,6 +94,7 @@ _OTHER_SPELLINGS: Mapping[str, tuple[str, ...]] = {
         "http://hl7.org/fhir/v3/RouteOfAdministration",
         "urn:oid:2.16.840.1.113883.5.112",
     ),
+    "v2-yes-no": ("http://hl7.org/fhir/v2/0136", "urn:oid:2.16.840.1.113883.12.136"),
 }
 
 # A dm+d id is a SNOMED CT id and often comes as one; the combined ICD-9-CM system holds diagnoses.
@@ -429,6 +432,10 @@ class ValueSets:
             for code in self.matches(coding.get("system"), coding.get("code"))
         ]
         return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+
+    def sets_of(self, codeable_concept: object) -> frozenset[str]:
+        """The names of the sets in which its codings are."""
+        return frozenset(code.value_set for code in self.matches_concept(codeable_concept))
 
     def extended(self, rows: Iterable[tuple[str, str, str, str]], content: bytes) -> ValueSets:
         """These sets with codes of a site's own: (value set, system URI, code, display).

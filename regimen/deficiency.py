@@ -17,6 +17,7 @@ from regimen.facts import (
     Certainty,
     Concept,
     Finding,
+    Ingredient,
     LabResult,
     PatientFacts,
     Subject,
@@ -89,7 +90,7 @@ def deficiency(
         because=tuple(_distinct([e.line for e in evidence if e.line.text] + severe)),
         unknown=_unused(facts, protocol),
         severe=bool(severe),
-        nitrous_oxide=bool(nitrous),
+        nitrous_oxide=nitrous,
         mma_useful=not kidney_impaired(facts, protocol) and _known_mma(facts, protocol) is None,
         dietary=bool(_active(facts.found(Concept.DIETARY_B12_DEFICIENCY))),
     )
@@ -283,8 +284,8 @@ _UNUSED = {
     "implausible": "lab-implausible",
 }
 _B12 = (Analyte.B12_TOTAL, Analyte.B12_ACTIVE)
-# Judged by rules too, but with units of their own at every laboratory, or looked at by none.
-_NOT_SAID = (*_B12, Analyte.IF_ANTIBODY, Analyte.FOLATE)
+# Judged by rules too, but with units of their own at every laboratory.
+_NOT_SAID = (*_B12, Analyte.IF_ANTIBODY)
 
 
 def _unused(facts: PatientFacts, protocol: Protocol) -> tuple[Line, ...]:
@@ -396,12 +397,15 @@ def _from_neurology(neuro: Neurology) -> list[_Evidence]:
     return []
 
 
-def _nitrous_oxide(facts: PatientFacts, protocol: Protocol) -> tuple[Finding, ...]:
-    """Misuse on record, or medical use within 6 months: normal B12 then refutes nothing."""
+def _nitrous_oxide(facts: PatientFacts, protocol: Protocol) -> bool:
+    """F.15: misuse on record, or medical use within 6 months: normal B12 then refutes nothing."""
     months = protocol.thresholds.nitrous_oxide_recent_months
+    used = [
+        *(f.since for f in facts.found(Concept.NITROUS_OXIDE_MEDICAL)),
+        *(d.on for d in facts.doses if d.ingredient is Ingredient.NITROUS_OXIDE),
+    ]
     misuse = _active(facts.found(Concept.NITROUS_OXIDE_MISUSE))
-    medical = facts.found(Concept.NITROUS_OXIDE_MEDICAL)
-    return (*misuse, *(f for f in medical if within_months(f.since, facts.as_of, months)))
+    return bool(misuse) or any(within_months(on, facts.as_of, months) for on in used)
 
 
 def _from_nitrous_oxide(

@@ -134,7 +134,6 @@ class Analyte(StrEnum):
     MCV = "mcv"
     POTASSIUM = "potassium"
     EGFR = "egfr"
-    FOLATE = "folate"
     PLATELETS = "platelets"
     IF_ANTIBODY = "if-antibody"
 
@@ -327,7 +326,7 @@ class Order:
     end: date | None = None  # end of the order's period, where it has one
     continues: frozenset[str] = frozenset()  # references of orders this one renews or follows
     group: str = ""  # groupIdentifier, as one string
-    forbids: bool = False  # doNotPerform: says that this medicine is not to be given
+    forbids: bool = False  # says that this medicine is not to be given, or is not taken
     suggested: bool = False  # comes from an accepted suggestion of ours
     as_needed: bool = False
 
@@ -374,7 +373,6 @@ class Allergy:
     allergen: Allergen
     record: RecordRef
     severe: bool = False
-    by_text: bool = False  # recognised by its text only
 
 
 class Specialty(StrEnum):

@@ -49,7 +49,6 @@ TEST_WORDS = {
     Analyte.MCV: "MCV",
     Analyte.POTASSIUM: "Potassium",
     Analyte.EGFR: "eGFR",
-    Analyte.FOLATE: "Folate",
     Analyte.PLATELETS: "Platelets",
     Analyte.IF_ANTIBODY: "Intrinsic factor antibody",
 }

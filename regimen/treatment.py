@@ -5,7 +5,7 @@ An order is judged by its own schedule, never by its name.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from regimen.calendar import months_before
@@ -136,8 +136,11 @@ def treated_before(facts: PatientFacts, sample: date, protocol: Protocol) -> boo
 
 
 def _covers(order: Order, earliest: date, sample: date, protocol: Protocol) -> bool:
-    """Did it run within the months before the sample? One that runs and says no start may have."""
-    if order.ingredient not in COBALAMINS or (order.start and order.start >= sample):
+    """Did it run within the months before the sample? One that says no start may have, and one
+    that has ended may have run until today where nothing says when."""
+    if order.ingredient not in COBALAMINS or order.forbids:
+        return False
+    if order.start and order.start >= sample:
         return False
     if order.status in (OrderStatus.DRAFT, OrderStatus.UNKNOWN):
         return False
@@ -145,7 +148,25 @@ def _covers(order: Order, earliest: date, sample: date, protocol: Protocol) -> b
     least = protocol.thresholds.oral_treatment_ug_per_day
     if not order.route.is_parenteral and daily is not None and daily < least:
         return False
-    if order.status is OrderStatus.ACTIVE and order.end is None:
-        return True
-    last = order.end or order.start
-    return last is not None and last >= earliest
+    last = order.end or _last_by_schedule(order)
+    return last is None or last >= earliest
+
+
+def _last_by_schedule(order: Order) -> date | None:
+    """The last day of an order that has ended, by how long it was for. None: nothing says."""
+    if order.status is OrderStatus.ACTIVE or order.start is None:
+        return None
+    lengths = [_length_days(line) for line in order.lines]
+    known = [days for days in lengths if days is not None]
+    if len(known) != len(lengths):
+        return None
+    return order.start + timedelta(days=int(min(max(known), _LONGEST_DAYS)))
+
+
+_LONGEST_DAYS = Decimal(365 * 100)
+
+
+def _length_days(line: DoseLine) -> Decimal | None:
+    if line.schedule is None:
+        return None
+    return Decimal(0) if line.schedule.once else line.schedule.length_days

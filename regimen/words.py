@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from regimen.facts import Comparator, DoseLine, LabResult, Order, RecordRef, Route
+from regimen.facts import Comparator, DoseLine, LabResult, Order, Route
 from regimen.recommendation import Phase, Regimen
 from regimen.schedule import Duration, Schedule, Unit
 
@@ -142,7 +142,3 @@ def order(said: Order, line: DoseLine | None = None) -> str:
     if shown.schedule is not None:
         parts.append(schedule(shown.schedule))
     return " ".join(parts)
-
-
-def newest(records: tuple[RecordRef, ...]) -> date | None:
-    return max((r.on for r in records if r.on), default=None)

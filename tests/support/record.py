@@ -297,7 +297,9 @@ class RecordBuilder:
                     "status": "completed",
                     "medicationCodeableConcept": codeable("medicines", facts["what"]),
                     "effectiveDateTime": f"{_day(on)}T10:00:00Z",
-                    "dosage": {"route": route(facts["route"]), "dose": quantity(facts["dose"])},
+                    "dosage": {"route": route(facts["route"]), "dose": quantity(facts["dose"])}
+                    if "dose" in facts
+                    else None,
                 },
             )
 

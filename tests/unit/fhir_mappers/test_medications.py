@@ -599,6 +599,10 @@ def test_a_statement_is_an_order_that_somebody_made() -> None:
     )
     (stopped,) = read_statements(statement | {"status": "not-taken"})
     assert stopped.status is OrderStatus.STOPPED
+    assert stopped.forbids  # it was never taken
+    (stopped,) = read_statements(statement | {"status": "completed", "taken": "n"})  # STU3
+    assert stopped.forbids
+    assert not order.forbids
     assert read_statements(statement | {"status": "entered-in-error"}) == ()
     assert read_statements(request()) == ()
 

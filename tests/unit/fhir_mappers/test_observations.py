@@ -74,7 +74,6 @@ ANALYTES = {
     "787-2": ("fL", Analyte.MCV),
     "2823-3": ("mmol/L", Analyte.POTASSIUM),
     "62238-1": ("mL/min/{1.73_m2}", Analyte.EGFR),
-    "2284-8": ("ug/L", Analyte.FOLATE),
     "777-3": ("10*9/L", Analyte.PLATELETS),
 }
 
@@ -94,6 +93,7 @@ LOOK_ALIKES = {
     "urine MMA": "25116-5",
     "urine homocysteine": "26582-7",
     "creatinine": "2160-0",
+    "folate": "2284-8",
     "red cell folate": "2283-0",
     "parietal cell antibody": "8087-9",
     "leukocytes": "26464-8",
@@ -323,6 +323,7 @@ def test_moments_sort_results_of_one_day() -> None:
     assert undated.moment < early.moment < late.moment < issued.moment
 
 
+THO = "http://terminology.hl7.org/CodeSystem"
 FLAGS = {
     "LL": ({"coding": [{"code": "LL"}]}, Flag.CRITICALLY_LOW),
     "L": ({"coding": [{"code": "L"}]}, Flag.LOW),
@@ -331,6 +332,9 @@ FLAGS = {
     "HH": ({"coding": [{"code": "HH"}]}, Flag.HIGH),
     "text": ({"text": "Low"}, Flag.LOW),
     "A": ({"coding": [{"code": "A"}]}, None),
+    "v3": ({"coding": [{"system": f"{THO}/v3-ObservationInterpretation", "code": "L"}]}, Flag.LOW),
+    "STU3": ({"coding": [{"system": "http://hl7.org/fhir/v2/0078", "code": "L"}]}, Flag.LOW),
+    "of a laboratory's own": ({"coding": [{"system": "urn:lab", "code": "L"}]}, None),
     "sentence": ({"text": "not low"}, None),
 }
 
@@ -454,6 +458,28 @@ ANSWERS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("system", "code", "certainty"),
+    [
+        (SCT, "373066001", Certainty.CONFIRMED),
+        (SCT, "373067005", None),
+        (LOINC, "LA9634-2", None),
+        ("http://terminology.hl7.org/CodeSystem/v2-0136", "Y", Certainty.CONFIRMED),
+        ("http://hl7.org/fhir/v2/0136", "N", None),
+        # The same letters of another system say nothing: the sign is asked about.
+        ("urn:local", "Y", Certainty.UNCONFIRMED),
+        ("urn:local", "N", Certainty.UNCONFIRMED),
+        (LOINC, "373067005", Certainty.UNCONFIRMED),
+    ],
+)
+def test_an_answer_is_known_by_code_and_system(
+    system: str, code: str, certainty: Certainty | None
+) -> None:
+    answer = {"valueCodeableConcept": concept(system, code)}
+    found = read(observation(PARAESTHESIA, SCT, **answer)).findings
+    assert [f.certainty for f in found] == ([certainty] if certainty else [])
+
+
 @pytest.mark.parametrize(("element", "certainty"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_a_sign_that_was_looked_for(element: dict[str, Any], certainty: Certainty | None) -> None:
     found = read(observation(PARAESTHESIA, SCT, **element)).findings
@@ -489,6 +515,11 @@ PREGNANCY = {
     "by text": ({"valueCodeableConcept": {"text": "Pregnant"}}, 1),
     "not": ({"valueCodeableConcept": {"text": "Not pregnant"}}, 0),
     "not, by answer": ({"valueCodeableConcept": concept(LOINC, "LA26683-5")}, 0),
+    "not, as a finding": ({"valueCodeableConcept": concept(SCT, "60001007")}, 0),
+    "yes": ({"valueCodeableConcept": concept(LOINC, "LA33-6")}, 1),
+    "no": ({"valueCodeableConcept": concept(LOINC, "LA32-8")}, 0),
+    "a code of another system": ({"valueCodeableConcept": concept("urn:x", "LA15173-0")}, 0),
+    "yes of another system": ({"valueCodeableConcept": concept("urn:x", "LA33-6")}, 0),
     "unknown": ({"valueCodeableConcept": {"text": "Unknown"}}, 0),
     "none": ({}, 0),
 }
@@ -579,6 +610,8 @@ SITES = {
     "jejunum": ({"text": "Jejunum"}, True, True),
     "colon, coded": (concept(SCT, "71854001"), True, True),
     "small bowel": ({"text": "small bowel"}, False, False),
+    "small bowel, coded": (concept(SCT, "30315005"), False, False),
+    "the code of a colon in another system": (concept("urn:local", "71854001"), True, False),
 }
 
 

@@ -96,6 +96,11 @@ IRRELEVANT = {
     "relative": {"resourceType": "FamilyMemberHistory", "condition": [{"code": OTHER}]},
     "referral": {"resourceType": "ServiceRequest", "code": OTHER},
     "another type": {"resourceType": "Encounter", "code": B12},
+    "yes to an unknown question": {
+        "resourceType": "Observation",
+        "code": OTHER,
+        "valueCodeableConcept": concept("http://loinc.org", "LA33-6"),
+    },
     "code of unknown system": {"resourceType": "Observation", "code": concept("x", "2132-9")},
 }
 

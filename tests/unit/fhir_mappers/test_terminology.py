@@ -80,6 +80,7 @@ SPELLINGS = {
         "http://hl7.org/fhir/v3/RouteOfAdministration",
         "urn:oid:2.16.840.1.113883.5.112",
     ],
+    SYSTEMS["v2-yes-no"]: ["http://hl7.org/fhir/v2/0136", "urn:oid:2.16.840.1.113883.12.136"],
     SYSTEMS["record"]: [],
 }
 
@@ -417,7 +418,6 @@ CONFUSIONS = [
     ),
     Confusion("7.12", "lab-mma", ("loinc 13964-2",), ("loinc 2170-9",)),
     Confusion("7.12 antibodies", "lab-intrinsic-factor-ab", ("loinc 31444-3",), ("loinc 5140-4",)),
-    Confusion("7.12 parietal", "lab-parietal-cell-ab", ("loinc 14241-4",), ("loinc 28390-3",)),
     Confusion("7.13", "lab-b12-total", ("loinc 2132-9",), ("loinc 2171-7", "loinc 15052-4")),
     Confusion("7.14", "lab-b12-total", ("loinc 14685-2",), ("loinc 72160-5",)),
     Confusion("7.14 active", "lab-holotranscobalamin", ("loinc 72160-5",), ("loinc 14685-2",)),

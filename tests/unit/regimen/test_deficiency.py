@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -26,8 +27,8 @@ from regimen.facts import (
 )
 from regimen.neurology import neurology
 from regimen.protocol import load_protocol
-from regimen.schedule import Unit
-from tests.unit.regimen.builders import TODAY, ago, doses, every, finding, lab, order
+from regimen.schedule import Schedule, Unit
+from tests.unit.regimen.builders import M1, TIW2, TODAY, ago, doses, every, finding, lab, order
 
 PROTOCOL = load_protocol()
 
@@ -127,6 +128,30 @@ def test_a_normal_result_on_treatment_says_nothing() -> None:
     assert level(labs=[normal], doses=doses(300)) is Level.REFUTED  # longer ago than 6 months
     assert level(labs=[normal], doses=doses(2)) is Level.REFUTED  # given after the sample
     assert level(labs=[lab(on=ago(20)), normal], doses=doses(10)) is Level.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "status", [OrderStatus.STOPPED, OrderStatus.COMPLETED, OrderStatus.ON_HOLD]
+)
+def test_treatment_that_ended_nobody_says_when_may_have_run_until_the_sample(
+    status: OrderStatus,
+) -> None:
+    ended = order(M1, status=status, start=ago(900))
+    normal = [lab(value="420")]
+    assert level(labs=normal, orders=(ended,)) is Level.NONE
+    assert level(labs=normal, orders=(replace(ended, start=None),)) is Level.NONE
+    # Where the record says when, or that none was given, that counts.
+    for known in (
+        replace(ended, end=ago(400)),
+        order(TIW2, status=status, start=ago(900)),
+        order(replace(M1, count=6), status=status, start=ago(900)),
+        order(Schedule(once=True), status=status, start=ago(900)),
+        order(M1, status=status, start=ago(1)),
+        replace(ended, forbids=True),
+    ):
+        assert level(labs=normal, orders=(known,)) is Level.REFUTED
+    assert level(labs=normal, orders=(replace(ended, end=ago(100)),)) is Level.NONE
+    assert level(labs=[lab()], orders=(ended,)) is Level.CONFIRMED
 
 
 def test_a_low_result_on_treatment_still_counts() -> None:
