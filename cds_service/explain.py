@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from cds_service.hooks.response import Card
 from regimen import words
-from regimen.choose import Option, plan
+from regimen.choose import Option, Plan
 from regimen.facts import Finding, LabResult, Order, PatientFacts
 from regimen.labs import TEST_WORDS
 from regimen.protocol import Protocol
@@ -50,7 +50,7 @@ def explanation(facts: PatientFacts, evaluation: Evaluation, protocol: Protocol)
     sections = (
         ("Facts found", list(_facts(facts))),
         ("Answers", list(_answers(evaluation.situation))),
-        ("Regimen", list(_regimen(evaluation.situation, protocol))),
+        ("Regimen", list(_regimen(evaluation.offered, protocol))),
         ("Rules", list(_rules(evaluation))),
         ("Not read", [f"{g.subject.value}: {g.kind.value} ({g.count})" for g in facts.gaps]),
     )
@@ -122,9 +122,8 @@ def _answers(s: Situation) -> Iterator[str]:
     yield f"everything that decides was read: {'yes' if s.complete_record else 'no'}"
 
 
-def _regimen(s: Situation, protocol: Protocol) -> Iterator[str]:
+def _regimen(offered: Plan | None, protocol: Protocol) -> Iterator[str]:
     """The row of the scenario table and what it offers, whether or not a card had to say it."""
-    offered = plan(s, protocol)
     if offered is None:
         return
     facts = next(row.facts for row in protocol.rows if row.number == offered.row)

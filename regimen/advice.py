@@ -128,10 +128,7 @@ def _judge(c: Case, order: Order, offered: Plan, absorbed: frozenset[Aspect]) ->
     """None: nothing to say about this order."""
     if Aspect.PRODUCT in absorbed:  # the product is being changed: judge the rest as of the other
         order = replace(order, ingredient=Ingredient.HYDROXOCOBALAMIN)
-    judged = [
-        compare(order, option, c.s, c.facts, c.protocol).without(absorbed)
-        for option in offered.options
-    ]
+    judged = [compare(c, order, option).without(absorbed) for option in offered.options]
     # With neurological signs the cancer regimen is on offer, but not what the protocol suggests.
     # An order of our own suggestion is not questioned again: that choice has been made.
     signs = c.s.neuro.state is NeuroState.PRESENT and not order.suggested
@@ -160,7 +157,7 @@ def _fits_unread_reading(c: Case, order: Order, absorbed: frozenset[Aspect]) -> 
     if c.s.neuro.state is not NeuroState.UNREAD or not c.protocol.policy.cancer_regimen:
         return False
     option = Option(cancer_regimen(c.s, c.protocol))
-    return compare(order, option, c.s, c.facts, c.protocol).without(absorbed).conforms
+    return compare(c, order, option).without(absorbed).conforms
 
 
 def _is_warning(c: Case, found: Comparison) -> bool:
@@ -174,7 +171,7 @@ def _is_warning(c: Case, found: Comparison) -> bool:
 def _already_running(c: Case, order: Order, offered: Plan) -> bool:
     """F.1: the same regimen is running already, and this order does not renew it."""
     return any(
-        compare(other, option, c.s, c.facts, c.protocol).conforms
+        compare(c, other, option).conforms
         for other in running_injections(c.facts)
         if other.record.reference not in order.continues
         for option in offered.options
@@ -625,7 +622,7 @@ def _urgent_evidence(
     offer: tuple[Choice, ...] = ()
     option = Option(told, neuro=True)
     if not cobalamin_allergy(c.facts):
-        unfit = [o for o in c.b12 if not compare(o, option, c.s, c.facts, c.protocol).conforms]
+        unfit = [o for o in c.b12 if not compare(c, o, option).conforms]
         offer = tuple(
             Choice(
                 words.sentence(words.regimen(told)),

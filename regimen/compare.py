@@ -11,13 +11,13 @@ from decimal import Decimal
 from enum import StrEnum
 
 from regimen import words
+from regimen.case import Case
 from regimen.choose import Option
 from regimen.facts import (
     DoseLine,
     Ingredient,
     Order,
     OrderKind,
-    PatientFacts,
     Route,
     Subject,
 )
@@ -26,8 +26,7 @@ from regimen.phase import Stage
 from regimen.protocol import Protocol, Thresholds
 from regimen.recommendation import Phase, Regimen
 from regimen.schedule import Schedule
-from regimen.situation import Situation
-from regimen.treatment import is_parenteral_b12, kind_of, kinds
+from regimen.treatment import is_parenteral_b12, kind_of
 
 
 class Aspect(StrEnum):
@@ -67,20 +66,18 @@ class Comparison:
         return Comparison(self.option, kept, self.undetailed)
 
 
-def compare(
-    order: Order, option: Option, s: Situation, facts: PatientFacts, protocol: Protocol
-) -> Comparison:
+def compare(c: Case, order: Order, option: Option) -> Comparison:
     """The order against one option, phase by phase (E.2.8)."""
     found: dict[tuple[Aspect, str], Deviation] = {}
     undetailed = True
     for line in order.lines:
-        kind = kind_of(line, protocol)
+        kind = kind_of(line, c.protocol)
         undetailed = undetailed and kind is OrderKind.UNDETERMINED
         phase = _phase_for(kind, option.regimen)
         for deviation in (
-            *_schedule(order, line, kind, option.regimen, s, facts, protocol),
-            *_product(order, kind, phase, s, facts, protocol),
-            *_dose(line, protocol),
+            *_schedule(c, order, line, kind, option.regimen),
+            *_product(c, order, kind, phase),
+            *_dose(line, c.protocol),
             *_route(order, line, phase),
         ):
             found.setdefault((deviation.aspect, deviation.ordered), deviation)
@@ -97,13 +94,7 @@ def _phase_for(kind: OrderKind, regimen: Regimen) -> Phase:
 
 
 def _schedule(
-    order: Order,
-    line: DoseLine,
-    kind: OrderKind,
-    regimen: Regimen,
-    s: Situation,
-    facts: PatientFacts,
-    protocol: Protocol,
+    c: Case, order: Order, line: DoseLine, kind: OrderKind, regimen: Regimen
 ) -> list[Deviation]:
     said = line.schedule
     if said is None:
@@ -112,21 +103,21 @@ def _schedule(
         return [
             Deviation(
                 Aspect.INTERVAL,
-                protocol.say("single-dose"),
+                c.protocol.say("single-dose"),
                 regimen.phases[0].words,
                 less=True,
             )
         ]
     if kind is OrderKind.LOADING:
-        return _loading(said, regimen, s, protocol)
-    return _maintenance(order, line, said, regimen, s, facts, protocol)
+        return _loading(c, said, regimen)
+    return _maintenance(c, order, said, regimen)
 
 
-def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol) -> list[Deviation]:
-    too_close = said.interval_days * 24 < protocol.thresholds.too_close_hours - 1
+def _loading(c: Case, said: Schedule, regimen: Regimen) -> list[Deviation]:
+    too_close = said.interval_days * 24 < c.protocol.thresholds.too_close_hours - 1
     phases = [p for p in regimen.phases if p.name == "loading"]
     if not phases:
-        if s.recurring_symptoms and not too_close:  # S19, S26: up to daily where symptoms recur
+        if c.s.recurring_symptoms and not too_close:  # S19, S26: up to daily where symptoms recur
             return []
         return [
             Deviation(
@@ -136,8 +127,8 @@ def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol)
                 alarming=too_close,
             )
         ]
-    target = next((p for p in phases if same_rhythm(said, p.schedule, protocol)), phases[0])
-    if not same_rhythm(said, target.schedule, protocol):
+    target = next((p for p in phases if same_rhythm(said, p.schedule, c.protocol)), phases[0])
+    if not same_rhythm(said, target.schedule, c.protocol):
         return [
             Deviation(
                 Aspect.INTERVAL,
@@ -148,7 +139,7 @@ def _loading(said: Schedule, regimen: Regimen, s: Situation, protocol: Protocol)
                 alarming=too_close,
             )
         ]
-    return _duration(said, target, protocol)
+    return _duration(said, target, c.protocol)
 
 
 def same_rhythm(said: Schedule, target: Schedule, protocol: Protocol) -> bool:
@@ -182,58 +173,44 @@ def _duration(said: Schedule, target: Phase, protocol: Protocol) -> list[Deviati
     return [Deviation(Aspect.DURATION, words.schedule(said), target.words, less=less)]
 
 
-def _maintenance(
-    order: Order,
-    line: DoseLine,
-    said: Schedule,
-    regimen: Regimen,
-    s: Situation,
-    facts: PatientFacts,
-    protocol: Protocol,
-) -> list[Deviation]:
+def _maintenance(c: Case, order: Order, said: Schedule, regimen: Regimen) -> list[Deviation]:
     deviations = []
-    if regimen.loading is not None and not _loading_elsewhere(order, line, s, facts, protocol):
+    if regimen.loading is not None and not _loading_elsewhere(c, order):
+        loading = regimen.loading.words
         deviations.append(
             Deviation(
                 Aspect.LOADING,
-                protocol.say("loading-omitted"),
-                protocol.say("loading-omitted-protocol", words=regimen.loading.words),
+                c.protocol.say("loading-omitted"),
+                c.protocol.say("loading-omitted-protocol", words=loading),
                 less=True,
-                alarming=s.deficiency.severe,
+                alarming=c.s.deficiency.severe,
             )
         )
     target = regimen.maintenance
-    if target is None:
-        return deviations
-    return [*deviations, *_interval(order, said, target, s, protocol)]
+    return deviations if target is None else [*deviations, *_interval(c, order, said, target)]
 
 
-def _loading_elsewhere(
-    order: Order, line: DoseLine, s: Situation, facts: PatientFacts, protocol: Protocol
-) -> bool:
+def _loading_elsewhere(c: Case, order: Order) -> bool:
     """E.2.8: loading in this order, in the same session, or running in the record."""
-    if any(kind_of(other, protocol) is OrderKind.LOADING for other in order.lines):
+    if OrderKind.LOADING in c.kinds(order):
         return True
     in_session = any(
         other is not order
         and is_parenteral_b12(other)
         and other.status in ("draft", "active", "unknown")
-        and OrderKind.LOADING in kinds(other, protocol)
-        for other in facts.session
+        and OrderKind.LOADING in c.kinds(other)
+        for other in c.facts.session
     )
-    return in_session or bool(s.phase.running_loading)
+    return in_session or bool(c.s.phase.running_loading)
 
 
-def _interval(
-    order: Order, said: Schedule, target: Phase, s: Situation, protocol: Protocol
-) -> list[Deviation]:
+def _interval(c: Case, order: Order, said: Schedule, target: Phase) -> list[Deviation]:
     """S26: more frequent is fine down to 14 days. Less frequent is a deviation."""
-    t = protocol.thresholds
+    t = c.protocol.thresholds
     longest = said.longest_interval_days
-    limit = longest_conforming_days(target, s, protocol)
     cyano = order.ingredient is Ingredient.CYANOCOBALAMIN
     too_rare = cyano and longest >= t.cyanocobalamin_max_interval_days
-    if longest <= limit and not too_rare:
+    if longest <= _longest_conforming_days(c, target) and not too_rare:
         return []
     ordered, wanted = words.schedule(said), target.words
     if too_rare:  # the interval is wrong for this product
@@ -242,14 +219,16 @@ def _interval(
     return [Deviation(Aspect.INTERVAL, ordered, wanted, less=True, alarming=alarming)]
 
 
-def longest_conforming_days(target: Phase, s: Situation, protocol: Protocol) -> Decimal:
+def _longest_conforming_days(c: Case, target: Phase) -> Decimal:
     """The longest interval that still is this maintenance. S5: after neurological signs anything
     from 2 to 3 months conforms, though 2 is preferred."""
-    t = protocol.thresholds
+    t = c.protocol.thresholds
     wanted = target.schedule.longest_interval_days
-    neuro = s.neuro.state is not NeuroState.NONE
-    if neuro and target.key == protocol.policy.maintenance_neuro and wanted > t.monthly_max_days:
-        wanted = max(wanted, protocol.schedules["every-2-3-months"].schedule.longest_interval_days)
+    neuro = c.s.neuro.state is not NeuroState.NONE
+    if neuro and target.key == c.protocol.policy.maintenance_neuro and wanted > t.monthly_max_days:
+        wanted = max(
+            wanted, c.protocol.schedules["every-2-3-months"].schedule.longest_interval_days
+        )
     return _window_end(wanted, t)
 
 
@@ -267,14 +246,7 @@ def _window_end(days: Decimal, t: Thresholds) -> Decimal:
 # --- product, dose, route ---------------------------------------------------------------------
 
 
-def _product(
-    order: Order,
-    kind: OrderKind,
-    phase: Phase,
-    s: Situation,
-    facts: PatientFacts,
-    protocol: Protocol,
-) -> list[Deviation]:
+def _product(c: Case, order: Order, kind: OrderKind, phase: Phase) -> list[Deviation]:
     """E.2.10: the other cobalamin is a deviation only before loading; monthly cyanocobalamin is
     maintenance like any other."""
     wanted = phase.product.ingredient
@@ -284,13 +256,18 @@ def _product(
     usual_pair = {order.ingredient, wanted} == pair
     if usual_pair and kind is OrderKind.MAINTENANCE:
         return []
-    if usual_pair and s.phase.stage is not Stage.NOT_LOADED:
+    if usual_pair and c.s.phase.stage is not Stage.NOT_LOADED:
         return []
     # In the cancer row either product conforms, as long as the regimen is one of those offered.
-    if usual_pair and s.cancer and protocol.policy.cancer_regimen and not s.avoid_cyanocobalamin:
+    if (
+        usual_pair
+        and c.s.cancer
+        and c.protocol.policy.cancer_regimen
+        and not c.s.avoid_cyanocobalamin
+    ):
         return []
     # Leber optic neuropathy may be in the part that was not read: hydroxocobalamin is then fine.
-    unread = facts.unread(Subject.CONDITIONS)
+    unread = c.facts.unread(Subject.CONDITIONS)
     if unread and order.ingredient is Ingredient.HYDROXOCOBALAMIN:
         return []
     return [Deviation(Aspect.PRODUCT, order.ingredient.value, phase.product.name)]

@@ -65,10 +65,11 @@ class Deficiency:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """One piece of evidence and how far it goes; None only says something."""
+    """One piece of evidence and how far it goes; None only says something. `line` None: another
+    answer says it."""
 
     level: Level | None
-    line: Line
+    line: Line | None
 
 
 def deficiency(
@@ -87,7 +88,7 @@ def deficiency(
     severe = _severe(facts, pregnant, protocol)
     return Deficiency(
         level=level,
-        because=tuple(_distinct([e.line for e in evidence if e.line.text] + severe)),
+        because=tuple(_distinct([e.line for e in evidence if e.line is not None] + severe)),
         unknown=_unused(facts, protocol),
         severe=bool(severe),
         nitrous_oxide=nitrous,
@@ -393,7 +394,7 @@ def _indeterminate_b12(facts: PatientFacts, protocol: Protocol) -> bool:
 def _from_neurology(neuro: Neurology) -> list[_Evidence]:
     """An N1 diagnosis names the deficiency or its cord lesion: probable until it is shown."""
     if neuro.specific:
-        return [_Evidence(Level.PROBABLE, Line(""))]
+        return [_Evidence(Level.PROBABLE, None)]
     return []
 
 

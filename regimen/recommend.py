@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from regimen import advice, safety
 from regimen.case import Case, Result, card, case
+from regimen.choose import Plan
 from regimen.compare import Aspect
 from regimen.facts import PatientFacts
 from regimen.folate import folate
@@ -65,11 +66,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The advice, the facts it was computed from, and every rule that was looked at."""
+    """The advice, the facts it was computed from, and every rule that was looked at.
+
+    `offered`: the regimens the protocol has for them, whether or not a card had to say so.
+    """
 
     recommendations: tuple[Recommendation, ...]
     outcomes: tuple[RuleOutcome, ...]
     situation: Situation
+    offered: Plan | None = None
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -106,6 +111,7 @@ def evaluate(facts: PatientFacts, protocol: Protocol) -> Evaluation:
         recommendations=_in_order(shown, protocol.thresholds.cap_non_critical),
         outcomes=tuple(_outcome(rule, result, facts) for rule, result in results.items()),
         situation=s,
+        offered=c.offered,
         failures=failures,
     )
 
