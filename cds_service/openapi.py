@@ -337,6 +337,7 @@ _OPERATIONS: Final[Mapping[str, Json]] = {
             "400",
             "412",
             "413",
+            "415",
         )
     },
 }
