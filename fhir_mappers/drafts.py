@@ -24,17 +24,19 @@ from fhir_mappers.elements import (
     text,
 )
 from fhir_mappers.medications import read_orders
-from fhir_mappers.medicines import Resolve
+from fhir_mappers.medicines import Resolve, is_guarded
 from regimen.facts import Ingredient, Order
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An unsigned order as it was sent. `reference` is what an action or a record calls it."""
+    """An unsigned order as it was sent. `reference` is what an action or a record calls it;
+    `restricted`: by its label, or by that of its medicine."""
 
     reference: str
     resource: Json
     selected: bool
+    restricted: bool = False
 
     @property
     def kind(self) -> str:
@@ -71,17 +73,22 @@ def read_session(draft_orders: object, selections: Iterable[Any], patient_id: st
     picked = _picked(selections)
     found: dict[str, Draft] = {}
     strangers = []
+    resolve = _resolver(entries)
     for url, resource in entries:
         if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
             continue
-        one = Draft(_reference(url, resource), resource, _is_picked(url, resource, picked))
+        one = Draft(
+            reference=_reference(url, resource),
+            resource=resource,
+            selected=_is_picked(url, resource, picked),
+            restricted=is_guarded(resource, resolve),
+        )
         if not subject_is(resource, patient_id):
             strangers.append(one)
         elif not has_unknown_modifier(resource):
             found.setdefault(one.reference, one)
     drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
     requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
-    resolve = _resolver(entries)
     orders = [order for draft in drafts for order in _orders(draft, resolve)]
     return Session(
         drafts=drafts,

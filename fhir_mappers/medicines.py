@@ -23,6 +23,7 @@ from fhir_mappers.elements import (
     dicts,
     flag,
     has_unknown_modifier,
+    is_restricted,
     quantity,
     reference_id,
     text,
@@ -86,6 +87,16 @@ def medication_reference(resource: Json) -> str | None:
     """What must be looked up to know the medicine; None where a concept says it."""
     concept, reference = _named_medicine(resource)
     return None if concept else reference
+
+
+def is_guarded(resource: Json, resolve: Resolve = nothing_else) -> bool:
+    """Is it restricted by its own label, or by that of a resource in it, or of its medicine?"""
+    if "meta" in resource and is_restricted(resource):
+        return True
+    if any(is_restricted(inside) for inside in dicts(resource.get("contained"))):
+        return True
+    medicine = _target(_named_medicine(resource)[1], resource, resolve)
+    return medicine is not None and is_restricted(medicine)
 
 
 def _target(reference: str | None, container: Json, resolve: Resolve) -> Json | None:

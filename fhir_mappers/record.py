@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from functools import cache
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from fhir_mappers.medications import (
     read_orders,
     read_statements,
 )
-from fhir_mappers.medicines import Resolve
+from fhir_mappers.medicines import Resolve, is_guarded
 from fhir_mappers.observations import Observed, read_observations
 from fhir_mappers.patient import read_patient
 from fhir_mappers.procedures import read_procedures
@@ -77,12 +78,10 @@ def read_facts(
         requests=_sorted([*_each(read_service_request, of("ServiceRequest")), *_drafted(session)]),
         gaps=tuple(sorted(gaps, key=lambda gap: (gap.subject.value, gap.kind, gap.count))),
     )
-    guarded = {el.resource_ref(r) for kind in resources.values() for r in kind if _guarded(r)}
+    every = chain.from_iterable(resources.values())
+    guarded = {el.resource_ref(r) for r in every if is_guarded(r, resolve)}
+    guarded |= {d.reference for d in (*session.drafts, *session.requests) if d.restricted}
     return _labelled(facts, guarded, _lengths(observed, guarded)) if guarded else facts
-
-
-def _guarded(resource: Json) -> bool:
-    return "meta" in resource and el.is_restricted(resource)
 
 
 def _lengths(observed: Observed, guarded: set[str]) -> bool:
@@ -112,6 +111,7 @@ def _labelled(facts: PatientFacts, guarded: set[str], lengths: bool) -> PatientF
         extents=each(facts.extents),
         orders=each(facts.orders),
         doses=each(facts.doses),
+        session=each(facts.session),
         allergies=each(facts.allergies),
         family=each(facts.family),
         requests=each(facts.requests),

@@ -412,6 +412,57 @@ def test_no_vignette_quotes_a_record_when_all_are_restricted():
                 assert said not in facts_of(guarded), (vignette.id, said)
 
 
+@pytest.mark.fault("D39")
+@pytest.mark.parametrize("where", ["beside", "contained", "contained elsewhere"])
+def test_the_label_of_a_medication_guards_the_order_that_names_it(where):
+    running = {"what": "hydroxocobalamin injection", "dose": "1 mg", "route": "IM"}
+    record = {**LOW, "orders": [{**running, "timing": "every 2 months", "written": "2026-01-07"}]}
+    request = request_for(made_up([{**running, "timing": "every 3 months"}], record=record))
+    plain = ask_vignette(request)
+    assert "2026-01-07" in facts_of(plain)
+    (order,) = resources(request, "MedicationRequest")
+    product = {
+        "resourceType": "Medication",
+        "id": "product",
+        "meta": {"security": [RESTRICTED]},
+        "code": order["medicationCodeableConcept"],
+    }
+    if where == "contained elsewhere":  # the concept says the medicine; the label still counts
+        order["contained"] = [product]
+    else:
+        order.pop("medicationCodeableConcept")
+        name = "#product" if where == "contained" else "Medication/product"
+        order["medicationReference"] = {"reference": name}
+    if where == "contained":
+        order["contained"] = [product]
+    if where == "beside":
+        bundle = next(b for b in request["prefetch"].values() if order in _resources_of(b))
+        bundle["entry"].append({"resource": product, "search": {"mode": "include"}})
+    guarded = ask_vignette(request)
+    assert topics(guarded) == topics(plain)
+    assert "2026-01-07" not in facts_of(guarded)
+    product["meta"] = {"security": [{**RESTRICTED, "code": "N"}]}
+    assert "2026-01-07" in facts_of(ask_vignette(request))  # any other label changes nothing
+
+
+def _resources_of(bundle: Json | None) -> list[Json]:
+    return [entry["resource"] for entry in (bundle or {}).get("entry", ())]
+
+
+@pytest.mark.fault("D39", "O16")
+@pytest.mark.parametrize("label", [RESTRICTED, {**RESTRICTED, "code": "N"}])
+def test_a_draft_of_the_session_can_be_restricted(label):
+    """The card on it stands; why other checks did not fire is not kept."""
+    request = request_for(made_up([{**INJECTION, **THREE_A_WEEK, "route": "IV"}], record=LOW))
+    draft(request)["meta"] = {"security": [label]}
+    assert topics(ask_vignette(request)) == {"ivroute": "warning"}
+    call = decode_request(json.dumps(request).encode())
+    services = Services(Settings(), lambda: AS_OF, load_protocol())
+    kept = answer_of(decode_order_select(call.context), call, services)
+    told = {o.why for o in kept.outcomes if not o.fired}
+    assert (told == {"not told: the record has restricted entries"}) == (label is RESTRICTED)
+
+
 @pytest.mark.fault("D39", "O16")
 def test_what_is_recorded_of_a_decision_names_no_restricted_entry():
     conditions = [
