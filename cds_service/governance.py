@@ -13,8 +13,9 @@ read: an empty answer would look like "all is well". Silent and roll-out withhol
 is what they are for.
 
 Switches and overrides are read in the background every second and a half, so a switch is in force
-in all workers within two seconds, and a hook call never waits for the store. While the store is
-down the last that was known stays in force. The reading ends with what it is for: when the
+in all workers within two seconds, and no hook call asks the store. Only the first call of a worker
+waits for the first reading, a fifth of a second at most. While the store is down the last that was
+known stays in force. The reading ends with what it is for: when the
 application is closed or forgotten, or the process ends, and before the store is closed.
 """
 
@@ -79,7 +80,7 @@ class Governance:
         self._ending: weakref.finalize[[threading.Thread, threading.Event], Governance] | None = (
             None
         )
-        self._logged = float("-inf")
+        self._logged: dict[str, float] = {}
         self._tokens_at = time.monotonic()
 
     def decide(self, cards: Sequence[Card], tenant: Tenant, context: msgspec.Raw) -> Decided:
@@ -167,15 +168,30 @@ class Governance:
         try:
             self._off = self._store.switched_off()
             self._read_overrides()
-            if time.monotonic() - self._tokens_at > _TOKENS_SECONDS:
-                self._tokens_at = time.monotonic()
-                self._store.forget_tokens()
         except StoreDown as error:
-            if time.monotonic() - self._logged > _LOG_SECONDS:
-                self._logged = time.monotonic()
-                logs.event(logging.ERROR, "switches-not-read", exception=error)
+            self._log("switches-not-read", error)
         finally:
             self._first_poll.set()
+        self._forget_tokens()
+
+    def _forget_tokens(self) -> None:
+        """A portion at a time: nobody waits long for the store, nor the switches for this."""
+        if time.monotonic() - self._tokens_at < _TOKENS_SECONDS:
+            return
+        try:
+            more = self._store.forget_tokens()
+        except StoreDown as error:
+            self._log("tokens-not-forgotten", error)
+            return
+        if not more:
+            self._tokens_at = time.monotonic()
+
+    def _log(self, name: str, error: StoreDown) -> None:
+        """Each once a minute: a store that is down would otherwise fill the log."""
+        now = time.monotonic()
+        if now - self._logged.get(name, float("-inf")) > _LOG_SECONDS:
+            self._logged[name] = now
+            logs.event(logging.ERROR, name, exception=error)
 
     def _read_overrides(self) -> None:
         now = now_ms()

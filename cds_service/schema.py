@@ -38,6 +38,7 @@ decisions: Final = Table(
     Column("pseudonym", String(64)),
     Index("decisions_day", "day"),
     Index("decisions_at", "at"),
+    Index("decisions_evaluation", "evaluation"),
 )
 
 #: Which rules were looked at, and why each fired or did not. Few texts recur in all decisions.

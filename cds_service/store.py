@@ -8,7 +8,9 @@ statements. Three ways in, each with connections of its own:
     DURABLE  feedback: what was acknowledged is on the disk
 
 A store that is down, locked, full or read-only raises `StoreDown`, after a second or two and never
-more than four. The hook call does not wait for the store: whoever calls from there must not.
+more than four. What is our own mistake, a statement that is wrong, is raised as it is. Of a hook
+call only `remember_jti` waits for the store: the call of a client that sends a token, which is
+refused without an answer. Decision records and switches go by threads of their own.
 
 An engine belongs to one process. After a fork a new one is made; the connections of the parent are
 left alone. A store in memory is one connection: it is closed when no statement runs on it, or
@@ -39,20 +41,22 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
-    func,
+    exists,
     make_url,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
+    DBAPIError,
     IntegrityError,
-    OperationalError,
+    NotSupportedError,
     ProgrammingError,
-    SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
 from cds_service import schema
@@ -69,6 +73,9 @@ _PAUSE_SECONDS: Final = 0.05
 #: Whose a switch for all tenants is, in its table.
 EVERYONE: Final = "*"
 _MEMORY: Final = (None, "", ":memory:")
+#: SQLSTATE, of PostgreSQL.
+_UNDEFINED_TABLE: Final = "42P01"
+_NO_PRIVILEGE: Final = "42501"
 
 Row = Mapping[str, Any]
 
@@ -151,18 +158,18 @@ class Store:
     def transaction(self, way: Way) -> Iterator[Connection]:
         """A connection in a transaction, committed at the end.
 
-        Raises StoreDown; or IntegrityError or DataError, when the store is fine and what it was
-        given is not.
+        Raises StoreDown; whatever else is raised is no matter of the store: it is fine, and what it
+        was given is not (IntegrityError, DataError), or the statement, or the caller.
         """
         try:
             self.prepare()
             with self._memory_lock, self._engine(way).begin() as connection:
                 yield connection
-        except (IntegrityError, DataError):
-            raise
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
             if _tables_are_missing(error):
                 self._prepared = False  # another database is there now: make them next time
+            elif not _means_down(error):
+                raise
             raise StoreDown from error
 
     def prepare(self) -> None:
@@ -175,7 +182,11 @@ class Store:
             if not self._prepared:
                 self._make_tables()
                 self._prepared = True
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except OSError as error:  # the folder or the file cannot be made
+            raise StoreDown from error
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
+            if not _means_down(error):
+                raise
             raise StoreDown from error
         finally:
             self._prepare_lock.release()
@@ -296,6 +307,7 @@ class Store:
             "feedback": self._delete(t.feedback, t.feedback.c.received_at < said),
             "cards": self._delete(t.cards, t.cards.c.at < decided),
             "decisions": self._delete(t.decisions, t.decisions.c.at < decided),
+            "evaluations": self._delete(t.evaluations, ~_is_referred_to()),
             "call_counts": self._delete(t.call_counts, t.call_counts.c.minute < decided),
             "overrides": self._delete(t.overrides, t.overrides.c.until < moment - day),
             "seen_jti": self._delete(t.seen_jti, t.seen_jti.c.expires < _token_age(moment)),
@@ -303,31 +315,38 @@ class Store:
         self._compact()
         return deleted
 
-    def forget_tokens(self, now: int | None = None) -> int:
-        """Delete the tokens that have expired, by any clock that is no more than hours off."""
-        return self._delete(schema.seen_jti, schema.seen_jti.c.expires < _token_age(now))
+    def forget_tokens(self, now: int | None = None) -> bool:
+        """Delete some of the tokens that have expired, by any clock that is no more than hours off.
+
+        True: there may be more.
+        """
+        old = schema.seen_jti.c.expires < _token_age(now)
+        return self._delete_some(schema.seen_jti, old) == _CHUNK
 
     def _delete(self, table: Table, old: ColumnElement[bool]) -> int:
-        """Delete the rows that are old; how many those were."""
-        keys = table.primary_key.columns.values()
-        if len(keys) > 1:  # small tables
-            with self.transaction(Way.FAST) as connection:
-                number = select(func.count()).select_from(table).where(old)
-                total: int = connection.execute(number).scalar_one()
-                connection.execute(delete(table).where(old))
-            return total
+        """Delete the rows that are old, a portion at a time; how many those were."""
         total = 0
         while True:
             began = time.monotonic()
-            with self.transaction(Way.FAST) as connection:
-                found = select(keys[0]).where(old).limit(_CHUNK)
-                rows = connection.execute(found).scalars().all()
-                connection.execute(delete(table).where(keys[0].in_(rows)))
-            total += len(rows)
-            if len(rows) < _CHUNK:
+            number = self._delete_some(table, old)
+            total += number
+            if number < _CHUNK:
                 return total
             # SQLite gives the lock to whoever asks first: let the others ask.
             time.sleep(max(_PAUSE_SECONDS, time.monotonic() - began))
+
+    def _delete_some(self, table: Table, old: ColumnElement[bool]) -> int:
+        keys = table.primary_key.columns.values()
+        key = keys[0] if len(keys) == 1 else tuple_(*keys)
+        with self.transaction(Way.FAST) as connection:
+            if table is schema.evaluations and not self._sqlite:
+                # No writer may come to refer to one between the question and the deletion.
+                connection.exec_driver_sql("LOCK TABLE evaluations IN SHARE ROW EXCLUSIVE MODE")
+            found = select(*keys).where(old).limit(_CHUNK).with_for_update(skip_locked=True)
+            rows = [row[0] if len(keys) == 1 else tuple(row) for row in connection.execute(found)]
+            if rows:
+                connection.execute(delete(table).where(key.in_(rows)))
+        return len(rows)
 
     def _compact(self) -> None:
         """SQLite keeps deleted text in its pages and its log until they are used again."""
@@ -340,7 +359,7 @@ class Store:
                 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
-        except (SQLAlchemyError, sqlite3.Error) as error:
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
             raise StoreDown from error
 
 
@@ -403,10 +422,27 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
+def _is_referred_to() -> ColumnElement[bool]:
+    """Of an evaluation: does a decision refer to it?"""
+    return exists().where(schema.decisions.c.evaluation == schema.evaluations.c.id)
+
+
 def _tables_are_missing(error: Exception) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(cause, "sqlstate", "") == _UNDEFINED_TABLE or "no such table" in str(cause)
+
+
+def _means_down(error: Exception) -> bool:
+    """Does the store not do what it is there for? If not, what it was given is wrong."""
+    if isinstance(error, IntegrityError | DataError | NotSupportedError):
+        return False
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        # SQLite calls a wrong statement an operational error too.
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_ERROR
     if isinstance(error, ProgrammingError):
-        return True
-    return isinstance(error, OperationalError) and "no such table" in str(error.orig)
+        return getattr(cause, "sqlstate", "") == _NO_PRIVILEGE
+    return True
 
 
 def _make_file(path: Path) -> None:

@@ -121,6 +121,7 @@ def importers(library: str) -> set[str]:
             {
                 "cds_service.migrations.__init__",
                 "cds_service.migrations.versions.v0001_first_tables",
+                "cds_service.migrations.versions.v0002_purge_evaluations",
             },
         ),
         ("psycopg", set()),  # SQLAlchemy imports it, where PostgreSQL is used

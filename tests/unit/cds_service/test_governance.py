@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from cds_service import schema
+from cds_service.errors import StoreDown
 from cds_service.feedback import Item, keep_feedback
 from cds_service.governance import Governance
 from cds_service.store import Store, now_ms
@@ -134,13 +135,13 @@ def test_that_the_record_could_not_be_read_is_never_withheld(memory):
 
 
 @pytest.mark.fault("O25")
-def test_a_switch_thrown_elsewhere_is_in_force_within_5_seconds(store, store_url):
+def test_a_switch_thrown_elsewhere_is_in_force_within_2_seconds(store, store_url):
     governance, elsewhere = Governance(store), Store(store_url)
     assert governance.decide([card()], tenant(), context()).cards
     elsewhere.set_switch("north", "regimen", off=True, by="x")
     began = time.monotonic()
     while governance.decide([card()], tenant(), context()).cards:
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 3  # two seconds, and a busy machine
         time.sleep(0.05)
     elsewhere.close()
 
@@ -169,6 +170,36 @@ def test_while_the_store_is_down_the_last_switches_stay_in_force(sqlite_store, s
     governance.poll()
     assert governance.decide([card("regimen")], tenant(), context()).cards == ()
     assert log.getvalue().count("switches-not-read") == 1
+
+
+def test_tokens_that_cannot_be_forgotten_do_not_keep_the_switches_from_being_read(
+    sqlite_store, log, monkeypatch
+):
+    def fail():
+        raise StoreDown
+
+    governance = Governance(sqlite_store)
+    governance._tokens_at -= 3600
+    monkeypatch.setattr(sqlite_store, "forget_tokens", fail)
+    for topic in ("regimen", "route"):
+        sqlite_store.set_switch(None, topic, off=True, by="x")
+        governance.poll()
+    cards = [card("regimen"), card("route"), card("risk")]
+    assert topics(governance.decide(cards, tenant(), context())) == ["risk"]
+    assert log.getvalue().count("tokens-not-forgotten") == 1
+    assert "switches-not-read" not in log.getvalue()
+
+
+def test_tokens_are_forgotten_portion_by_portion_until_none_is_left(memory, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "forget_tokens", lambda: asked.append(1) or len(asked) < 3)
+    governance = Governance(memory)
+    governance.poll()
+    assert not asked  # they were just forgotten, for all that is known
+    governance._tokens_at -= 3600
+    for _ in range(5):
+        governance.poll()
+    assert len(asked) == 3
 
 
 def test_the_first_call_waits_only_briefly_for_a_store_that_does_not_answer(tmp_path):

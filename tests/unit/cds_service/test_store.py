@@ -17,12 +17,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from cds_service import schema
 from cds_service.errors import StoreDown
 from cds_service.feedback import Item, keep_feedback
 from cds_service.migrations import migrate
-from cds_service.store import Retention, Store, Way, now_ms
+from cds_service.records import write
+from cds_service.store import Retention, Store, Way, insert_new, now_ms
+from regimen.recommendation import RuleOutcome
 from tests.support.records import card, decision, recorded, rows
 from tests.support.stores import tenant
 from tests.support.vignette import ROOT
@@ -231,6 +234,35 @@ def test_a_database_that_was_replaced_gets_its_tables_again(store):
     assert len(rows(store, schema.decisions)) == 1
 
 
+def write_read_only(store):
+    sqlite = store._url.drivername == "sqlite"
+    with store.transaction(Way.FAST) as connection:
+        connection.exec_driver_sql("PRAGMA query_only=1" if sqlite else "SET TRANSACTION READ ONLY")
+        connection.execute(text("DELETE FROM seen_jti"))
+
+
+@pytest.mark.fault("O04")
+def test_a_store_that_only_reads_is_down(store):
+    with pytest.raises(StoreDown):
+        write_read_only(store)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM seen_jti WHERE no_such_column = 1", "DELETE DELETE", "SELECT no_such()"],
+)
+def test_a_wrong_statement_is_our_fault_and_not_a_store_that_is_down(store, statement):
+    with pytest.raises(DBAPIError), store.transaction(Way.FAST) as connection:
+        connection.execute(text(statement))
+    assert store.answers()
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, InvalidRequestError])
+def test_what_the_caller_raises_is_not_a_store_that_is_down(store, error):
+    with pytest.raises(error), store.transaction(Way.FAST):
+        raise error("the caller's own")
+
+
 # --- tokens seen ------------------------------------------------------------------------------
 
 
@@ -261,8 +293,37 @@ def test_a_token_is_kept_as_a_digest_and_forgotten_when_it_expires(store):
     store.remember_jti("north", "something said \ud800 by a client", time.time() - 7201)
     store.remember_jti("north", "other", time.time() + 60)
     assert all(len(row["jti"]) == 64 for row in rows(store, schema.seen_jti))
-    assert store.forget_tokens() == 1
+    assert not store.forget_tokens()
     assert len(rows(store, schema.seen_jti)) == 1
+
+
+def seen(store, tenant, number, expires):
+    tokens = [{"tenant": tenant, "jti": f"{n:064}", "expires": expires} for n in range(number)]
+    with store.transaction(Way.FAST) as connection:
+        insert_new(connection, schema.seen_jti, tokens)
+
+
+def test_many_tokens_are_forgotten_in_portions_and_by_their_whole_key(store):
+    seen(store, "north", 1200, now_ms() - 7_201_000)
+    seen(store, "south", 1200, now_ms() + 60_000)
+    left = []
+    while store.forget_tokens():
+        left.append(len(rows(store, schema.seen_jti)))
+    assert left == [1900, 1400]
+    assert {row["tenant"] for row in rows(store, schema.seen_jti)} == {"south"}
+    assert len(rows(store, schema.seen_jti)) == 1200
+
+
+def test_a_great_many_tokens_hold_up_no_writer(sqlite_store):
+    """300,000 that expired at once: each portion is a moment's work."""
+    for start in range(0, 300_000, 20_000):
+        with sqlite_store.transaction(Way.FAST) as connection:
+            row = {"tenant": "north", "expires": 0}
+            tokens = [row | {"jti": f"{n:064}"} for n in range(start, start + 20_000)]
+            insert_new(connection, schema.seen_jti, tokens)
+    began = time.monotonic()
+    assert sqlite_store.forget_tokens()
+    assert time.monotonic() - began < 1
 
 
 # --- switches ---------------------------------------------------------------------------------
@@ -316,10 +377,26 @@ def test_what_is_purged_is_not_left_in_the_file(sqlite_store, sqlite_file):
     assert b"Canary-Comment" not in left
 
 
+def test_an_evaluation_goes_with_the_last_decision_that_refers_to_it(store):
+    def write_one(why, at):
+        write(
+            store,
+            [decision(card(), outcomes=[RuleOutcome("dose", fired=False, why=why)], at=at)],
+            {},
+        )
+
+    write_one("of old", 0)
+    write_one("of old and now", 0)
+    write_one("of old and now", now_ms())
+    write_one("of now", now_ms())
+    assert store.purge(Retention())["evaluations"] == 1
+    left = {row["id"]: row["rules"] for row in rows(store, schema.evaluations)}
+    assert set(left) == {row["evaluation"] for row in rows(store, schema.decisions)}
+    assert not any('"of old"' in rules for rules in left.values())
+
+
 def test_purging_many_rows_lets_writers_in_between(store):
     for _ in range(3):
-        from cds_service.records import write
-
         write(store, [decision(card(), at=0) for _ in range(400)], {})
     failed = []
     stop = threading.Event()
