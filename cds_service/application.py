@@ -59,13 +59,11 @@ def create_app(
 
     `settings`: by default from the environment, which may raise SettingsError. `hooks`: the
     services offered. `load`: protocol name → protocol. `tenants`: by default from the file that
-    the settings name, which may raise TenantsError. Set `app.config["CHECK_RESPONSES"]` to
-    have every answer checked before it is sent.
+    the settings name, which may raise TenantsError.
     """
     settings = settings or Settings.from_environment(os.environ)
     offered = standard_services() if hooks is None else tuple(hooks)
     app = Flask(__name__, static_folder=None)
-    app.config["CHECK_RESPONSES"] = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # Werkzeug would redirect "//cds-services"
     load = load or _load_all

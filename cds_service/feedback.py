@@ -29,7 +29,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from cds_service import schema
-from cds_service.errors import BadRequest, InvalidElement, MalformedBody, MissingElement
+from cds_service.errors import InvalidElement, MalformedBody, MissingElement, TooManyItems
 from cds_service.store import (
     Store,
     Way,
@@ -77,14 +77,6 @@ STANDARD_REASONS: Final = frozenset(
 )
 
 
-class TooManyItems(BadRequest):
-    status = 413
-    code = "too-long"
-
-    def __init__(self) -> None:
-        super().__init__(f"feedback: more than {MAX_ITEMS} items", expression="feedback")
-
-
 @dataclass(frozen=True, slots=True)
 class Item:
     """One item, made fit to be kept. Times in ms since 1970."""
@@ -126,7 +118,7 @@ def read_feedback(body: bytes, reasons: Collection[str]) -> list[Item]:
     if not isinstance(items, list):
         raise InvalidElement("feedback", "must be an array")
     if len(items) > MAX_ITEMS:
-        raise TooManyItems
+        raise TooManyItems(MAX_ITEMS)
     known = STANDARD_REASONS | set(reasons)
     return [_item(item, f"feedback[{number}]", known) for number, item in enumerate(items)]
 

@@ -21,6 +21,7 @@ from cds_service.hooks.response import Answer
 from cds_service.logs import JsonLines
 from cds_service.services import Services
 from cds_service.settings import Settings
+from tests.support.response_check import checked
 
 pytest_plugins = ["tests.support.stores"]
 
@@ -89,12 +90,6 @@ def make_app() -> Iterator[Callable[..., Flask]]:
     yield make
     for app in made:
         close(app)
-
-
-def checked(app: Flask) -> Flask:
-    """Every answer is held to the standard; what is no answer reaches the test."""
-    app.config.update(CHECK_RESPONSES=True, TESTING=True)
-    return app
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cds_service import web
 from cds_service.dashboard.export import TABLES, csv_text
 from cds_service.dashboard.numbers import MAX_WEEKS, Numbers, Question, read_numbers
 from cds_service.dashboard.plots import rows_plot, weeks_plot
-from cds_service.errors import ServiceError, StoreDown, UnknownResource
+from cds_service.errors import AdminOnly, StoreDown, UnknownResource
 from cds_service.services import today
 
 dashboard = Blueprint(
@@ -33,15 +33,6 @@ POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-
-
-class AdminOnly(ServiceError):
-    status = 401
-    code = "login"
-    headers = {"WWW-Authenticate": 'Basic realm="b12-cds dashboard", charset="UTF-8"'}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        super().__init__("the admin token is required")
 
 
 @dashboard.before_request

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cds_service.hooks.response import Answer, Card, Coding, Source, check_response
+from cds_service.hooks.response import Answer, Card, Coding, Source
 from regimen.recommendation import Indicator
 from tests.faults.conftest import decision
+from tests.support.response_check import check_response
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from cds_service.errors import BadRequest, DataUnavailable
 from cds_service.hooks.order_select import explained
 from cds_service.hooks.request import decode_order_select, decode_request
-from cds_service.hooks.response import Answer, check_response, encode_cards
+from cds_service.hooks.response import Answer, encode_cards
 from cds_service.services import Services
 from cds_service.settings import Settings
 from cds_service.tenants import Tenant
@@ -30,6 +30,7 @@ from regimen.protocol import Protocol, build_protocol, load_protocol, overlay, p
 from regimen.protocol_check import ProtocolError
 from regimen.recommendation import NEVER_SILENCED
 from tests.properties.patients import examples
+from tests.support.response_check import check_response
 from tests.support.vignette import Vignette, all_vignettes
 from tests.vignettes.generate import request_of
 

@@ -16,6 +16,7 @@ from cds_service.settings import Settings
 from tests.support.answers import Answer
 from tests.support.client import ask_app
 from tests.support.record import build_record
+from tests.support.response_check import checked
 from tests.support.vignette import Vignette, all_vignettes
 from tests.vignettes.generate import as_json, request_of, stable
 
@@ -46,8 +47,7 @@ def fetching_app(
         workers=4,
     )
     app = create_app(settings, clock=lambda: vignette.as_of)
-    app.testing = True
-    app.config["CHECK_RESPONSES"] = True
+    checked(app)
     try:
         yield app
     finally:

@@ -24,6 +24,7 @@ from flask import Flask
 from cds_service.application import create_app
 from cds_service.settings import Settings
 from tests.support.answers import Answer
+from tests.support.response_check import checked
 from tests.support.vignette import ROOT
 
 SERVICE = "/cds-services/b12-order-select"
@@ -41,9 +42,7 @@ def app_on(day: date, profile: str) -> Flask:
         {"B12_CDS_PROTOCOL": profile, "B12_CDS_STORE": "sqlite://"}
     )
     app = create_app(settings, clock=lambda: day)
-    app.testing = True
-    app.config["CHECK_RESPONSES"] = True
-    return app
+    return checked(app)
 
 
 def ask_app(app: Flask, request: Mapping[str, Any], profile: str) -> Answer:

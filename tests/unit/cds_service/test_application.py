@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from cds_service.application import close, create_app
-from cds_service.hooks.response import Answer, ResponseInvariant
+from cds_service.hooks.response import Answer
 from cds_service.settings import Settings, SettingsError
 from cds_service.tenants import development_tenant
 from tests.support.records import decision
+from tests.support.response_check import ResponseInvariant
 
 
 def test_the_service_gets_settings_clock_and_protocol(make_app, envelope):

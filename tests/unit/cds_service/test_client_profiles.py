@@ -14,11 +14,11 @@ from cds_service.hooks.response import (
     Coding,
     Source,
     Suggestion,
-    check_response,
     encode_cards,
 )
 from cds_service.tenants import Tenant
 from regimen.recommendation import Indicator
+from tests.support.response_check import check_response
 
 LOCAL = {"system": "urn:oid:1.2.3", "code": "B12"}
 

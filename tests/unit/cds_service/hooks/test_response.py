@@ -13,13 +13,12 @@ from cds_service.hooks.response import (
     Card,
     Coding,
     Link,
-    ResponseInvariant,
     Source,
     Suggestion,
-    check_response,
     encode_cards,
 )
 from regimen.recommendation import Indicator
+from tests.support.response_check import ResponseInvariant, check_response
 
 TOPIC = Coding(code="regimen", system="http://127.0.0.1:8080/fhir/CodeSystem/card-topic")
 SOURCE = Source(label="A guideline", url="https://guideline.example/b12", topic=TOPIC)
