@@ -18,13 +18,13 @@ from cds_service.hooks.response import (
     Action,
     Card,
     Coding,
-    FhirJson,
     Link,
     SelectionBehavior,
     Source,
     Suggestion,
 )
 from fhir_mappers.drafts import Session
+from fhir_mappers.elements import Json
 from fhir_mappers.orders import (
     OrderContext,
     correct_draft,
@@ -311,7 +311,7 @@ def _test(step: OrderTests, index: int, orders: OrderContext) -> Action:
     return Action(type="create", description=f"Order {TEST_NAMES[test]}{every}", resource=resource)
 
 
-def _draft(reference: str, context: CardContext) -> tuple[FhirJson, Order]:
+def _draft(reference: str, context: CardContext) -> tuple[Json, Order]:
     """The draft that advice speaks of, as sent and as read. Advice never names another."""
     draft = context.session.draft(reference)
     order = next(o for o in context.session.orders if o.record.reference == reference)

@@ -130,9 +130,16 @@ def _record(call: Call, services: Services, status: int, gaps: Gaps, recorder: R
     )
 
 
-def _count(call: Call, status: int, gaps: Gaps) -> None:
+def _whose(call: Call) -> dict[str, str]:
+    """Service, tenant and mode as labels: "none" where it did not become known."""
     tenant, mode = (call.tenant.id, call.tenant.mode) if call.tenant else ("none", "none")
-    metrics.called(call.service or "none", tenant, mode, status, call.seconds)
+    return {"service": call.service or "none", "tenant": tenant, "mode": mode}
+
+
+def _count(call: Call, status: int, gaps: Gaps) -> None:
+    whose = _whose(call)
+    tenant = whose["tenant"]
+    metrics.called(**whose, status=status, seconds=call.seconds)
     topics = [(card.source.topic, card.indicator) for card in call.answer.cards]
     metrics.advised(tenant, [(topic.code, word.value) for topic, word in topics if topic])
     for (key, kind), count in gaps.items():
@@ -143,6 +150,4 @@ def _count(call: Call, status: int, gaps: Gaps) -> None:
 
 def _trace(call: Call, status: int, tracing: Tracing) -> None:
     if tracing.is_on:
-        tenant, mode = (call.tenant.id, call.tenant.mode) if call.tenant else ("none", "none")
-        said = {"service": call.service or "none", "tenant": tenant, "mode": mode}
-        tracing.call(call.seconds, {**said, "status": status})
+        tracing.call(call.seconds, {**_whose(call), "status": status})

@@ -14,16 +14,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from fhir_mappers import elements as el
 from fhir_mappers import scan
+from fhir_mappers.elements import Json
 from fhir_mappers.queries import BY_KEY, BY_TYPE, QUERIES, Query
 from regimen.facts import Gap, GapKind, Subject
-
-Json = dict[str, Any]
 
 
 class WrongPatient(Exception):

@@ -10,19 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from cds_service.hooks.request import HookRequest, OrderSelectContext
 from cds_service.prefetch import State, WrongPatient, read_prefetch
 from fhir_mappers import elements as el
-from fhir_mappers.drafts import Session, read_session
+from fhir_mappers.drafts import Session, named_by, read_session
+from fhir_mappers.elements import Json
 from fhir_mappers.queries import BY_KEY, QUERIES
 from fhir_mappers.terminology import canonical_system
 from regimen.facts import Gap, GapKind
-
-Json = dict[str, Any]
 
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,40}")
 #: Elements whose codings say how a resource stands, not what it is about.
@@ -71,11 +70,12 @@ class _Value:
 
 def check_request(request: HookRequest, context: OrderSelectContext) -> Report:
     """The report on one order-select request that could be decoded."""
+    session = read_session(context.draft_orders, context.selections, context.patient_id)
     values = [_value(k, raw, context.patient_id) for k, raw in (request.prefetch or {}).items()]
     missing = _unanswered(values)
     return Report(
         lines=(
-            *_envelope(request, context),
+            *_envelope(request, context, session),
             "",
             "prefetch" if values else "prefetch: none",
             *(f"  {line}" for value in values for line in _value_lines(value)),
@@ -84,7 +84,7 @@ def check_request(request: HookRequest, context: OrderSelectContext) -> Report:
             *([f"  {key:26} {BY_KEY[key].template}" for key in missing] or ["  nothing"]),
         ),
         remarks=(
-            *_envelope_remarks(request, context),
+            *_envelope_remarks(request, context, session),
             *(remark for value in values for remark in _value_remarks(value)),
             *(f"prefetch.{key}: not supplied ({BY_KEY[key].need.value})" for key in missing),
         ),
@@ -99,12 +99,11 @@ def _unanswered(values: Iterable[_Value]) -> list[str]:
 # --- the envelope -----------------------------------------------------------------------------
 
 
-def _envelope(request: HookRequest, context: OrderSelectContext) -> Iterator[str]:
-    session = _session(context)
+def _envelope(request: HookRequest, context: OrderSelectContext, session: Session) -> Iterator[str]:
     yield f"hook          {_known_hook(request)}"
     yield f"user          {_given(context.user_id)}"
     yield f"encounter     {_given(context.encounter_id)}"
-    yield f"selections    {_selection_words(context)}"
+    yield f"selections    {_selection_words(context, session)}"
     yield f"draft orders  {_types(_draft_types(context))}"
     ours = [order for order in session.orders if not order.antidote]
     yield f"ours          {len(ours)} for B12 or folic acid, selected {_count_selected(session)}"
@@ -112,19 +111,20 @@ def _envelope(request: HookRequest, context: OrderSelectContext) -> Iterator[str
     yield f"access token  {_given(request.fhir_authorization)}"
 
 
-def _envelope_remarks(request: HookRequest, context: OrderSelectContext) -> Iterator[str]:
+def _envelope_remarks(
+    request: HookRequest, context: OrderSelectContext, session: Session
+) -> Iterator[str]:
     if request.hook != "order-select":
         yield "hook: not order-select, so the service would answer 400"
     if not context.user_id:
         yield "context.userId: missing; tolerated, suggested orders may then have no requester"
     if context.draft_orders is None:
         yield "context.draftOrders: missing or not a Bundle, so there is nothing to advise on"
-    lost = sum(not _resolves(one, context) for one in context.selections)
+    lost = len(context.selections) - _found(context, session)
     if not context.selections:
         yield "context.selections: missing or empty, so there is nothing to advise on"
     elif lost:
         yield f"context.selections: {lost} of {len(context.selections)} name no draft order"
-    session = _session(context)
     unusable = _draft_types(context)["MedicationRequest"] - len(session.drafts)
     if unusable:
         yield f"context.draftOrders: {unusable} MedicationRequest(s) foreign or unreadable"
@@ -132,10 +132,6 @@ def _envelope_remarks(request: HookRequest, context: OrderSelectContext) -> Iter
         yield "no selected draft is recognised as B12 or folic acid: the answer is no cards"
     if request.prefetch is None:
         yield "prefetch: missing or not an object"
-
-
-def _session(context: OrderSelectContext) -> Session:
-    return read_session(context.draft_orders, context.selections, context.patient_id)
 
 
 def _count_selected(session: Session) -> int:
@@ -150,14 +146,15 @@ def _given(value: object) -> str:
     return "given" if value else "missing"
 
 
-def _selection_words(context: OrderSelectContext) -> str:
-    found = sum(_resolves(one, context) for one in context.selections)
+def _selection_words(context: OrderSelectContext, session: Session) -> str:
+    found = _found(context, session)
     return f"{len(context.selections)}, of which {found} name a draft order"
 
 
-def _resolves(selection: str, context: OrderSelectContext) -> bool:
-    session = read_session(context.draft_orders, (selection,), context.patient_id)
-    return any(draft.selected for draft in (*session.drafts, *session.requests))
+def _found(context: OrderSelectContext, session: Session) -> int:
+    """How many selections name a draft order that can be used."""
+    names = {name for draft in (*session.drafts, *session.requests) for name in draft.names}
+    return sum(not names.isdisjoint(named_by((one,))) for one in context.selections)
 
 
 def _draft_types(context: OrderSelectContext) -> Counter[str]:

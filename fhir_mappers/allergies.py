@@ -7,15 +7,13 @@ that was refuted or has resolved is none; one of unknown status is one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from fhir_mappers import elements as el
 from fhir_mappers import words
 from fhir_mappers.conditions import status_words
+from fhir_mappers.elements import Json
 from fhir_mappers.terminology import settle, value_sets
 from regimen.facts import Allergen, Allergy, RecordRef
-
-Json = dict[str, Any]
 
 _NOT_ONE = frozenset({"refuted", "entered-in-error", "inactive", "resolved"})
 

@@ -14,10 +14,9 @@ from typing import Any
 
 from fhir_mappers import elements as el
 from fhir_mappers import words
+from fhir_mappers.elements import Json
 from fhir_mappers.terminology import Code, settle, value_sets
 from regimen.facts import Activity, Certainty, Concept, Domain, Finding, RecordRef
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

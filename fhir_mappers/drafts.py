@@ -37,6 +37,7 @@ class Draft:
     resource: Json
     selected: bool
     restricted: bool = False
+    names: frozenset[str] = frozenset()  # by which a selection may name it
 
     @property
     def kind(self) -> str:
@@ -70,18 +71,20 @@ class Session:
 def read_session(draft_orders: object, selections: Iterable[Any], patient_id: str) -> Session:
     """What was drafted and picked. An odd Bundle is read as far as it goes, and never raises."""
     entries = _entries(draft_orders)
-    picked = _picked(selections)
+    picked = named_by(selections)
     found: dict[str, Draft] = {}
     strangers = []
     resolve = _resolver(entries)
     for url, resource in entries:
         if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
             continue
+        names = _names(url, resource)
         one = Draft(
             reference=_reference(url, resource),
             resource=resource,
-            selected=_is_picked(url, resource, picked),
+            selected=not picked.isdisjoint(names),
             restricted=is_guarded(resource, resolve),
+            names=names,
         )
         if not subject_is(resource, patient_id):
             strangers.append(one)
@@ -134,7 +137,7 @@ def _ours(order: Order) -> bool:
 # --- references -------------------------------------------------------------------------------
 
 
-def _picked(selections: object) -> frozenset[str]:
+def named_by(selections: object) -> frozenset[str]:
     """Every way a selection can name a draft: as written, and as type and id."""
     names = set()
     for selection in as_list(list(selections) if isinstance(selections, tuple) else selections):
@@ -148,13 +151,13 @@ def _picked(selections: object) -> frozenset[str]:
     return frozenset(names)
 
 
-def _is_picked(url: str, resource: Json, picked: frozenset[str]) -> bool:
+def _names(url: str, resource: Json) -> frozenset[str]:
     identifier = text(resource.get("id"))
     names = {url, f"{resource['resourceType']}/{identifier}", identifier} if identifier else {url}
     named = reference_id(url)
     if named is not None and named[0]:
         names.add("/".join(named))
-    return not picked.isdisjoint(name for name in names if name)
+    return frozenset(name for name in names if name)
 
 
 def _resolver(entries: list[tuple[str, Json]]) -> Resolve:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from regimen.facts import Comparator
 
+#: FHIR JSON. Numbers are int or Decimal, as they were written, and leave as they came.
 Json = dict[str, Any]
 
 MAX_ID = 256  # longest id that is echoed; FHIR allows 64, real systems send some 190

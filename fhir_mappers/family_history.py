@@ -6,13 +6,11 @@ A relative's disease is never the patient's: these findings are kept apart from 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from fhir_mappers import elements as el
 from fhir_mappers.conditions import meanings_of
+from fhir_mappers.elements import Json
 from regimen.facts import Activity, Concept, Finding, RecordRef
-
-Json = dict[str, Any]
 
 _LEBER = frozenset({Concept.LEBER, Concept.LEBER_POSSIBLE})
 

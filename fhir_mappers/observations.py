@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fhir_mappers import elements as el
 from fhir_mappers import words
 from fhir_mappers.conditions import Meaning, meanings_of
+from fhir_mappers.elements import Json
 from fhir_mappers.terminology import Code, settle, value_sets
 from regimen import labs
 from regimen.facts import (
@@ -32,8 +33,6 @@ from regimen.facts import (
     Length,
     RecordRef,
 )
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

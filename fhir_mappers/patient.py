@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from fhir_mappers import elements as el
+from fhir_mappers.elements import Json
 from regimen.facts import Age
-
-Json = dict[str, Any]
 
 _OLDEST = 130  # years; a birth before that is a slip of the keyboard
 

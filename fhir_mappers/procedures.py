@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 
 from fhir_mappers import elements as el
 from fhir_mappers.conditions import bypass_concept
+from fhir_mappers.elements import Json
 from fhir_mappers.observations import Measurement, sites_of
 from fhir_mappers.terminology import Code, settle, value_sets
 from regimen.facts import (
@@ -28,8 +28,6 @@ from regimen.facts import (
     Resection,
     Route,
 )
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from fhir_mappers import elements as el
 from fhir_mappers.allergies import read_allergy
 from fhir_mappers.conditions import read_condition
 from fhir_mappers.drafts import Session
+from fhir_mappers.elements import Json
 from fhir_mappers.family_history import read_family_history
 from fhir_mappers.medications import (
     read_administration,
@@ -32,8 +33,6 @@ from fhir_mappers.procedures import read_procedures
 from fhir_mappers.service_requests import read_service_request
 from fhir_mappers.timing import days_through
 from regimen.facts import DoseGiven, Gap, Order, PatientFacts, RecordRef, RequestOnFile
-
-Json = dict[str, Any]
 
 
 class _Fact(Protocol):

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from fhir_mappers import elements as el
 from fhir_mappers import words
+from fhir_mappers.elements import Json
 from fhir_mappers.terminology import Role, value_sets
 from regimen.facts import Subject
-
-Json = dict[str, Any]
 
 # Only the elements that tell a resource apart; the decoder skips all others. What it makes has no
 # cycles, so the garbage collector need not look at it.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 from fhir_mappers import elements as el
+from fhir_mappers.elements import Json
 from fhir_mappers.orders import TESTS
 from fhir_mappers.terminology import settle, value_sets
 from regimen.facts import RecordRef, RequestOnFile, Specialty, Test
-
-Json = dict[str, Any]
 
 _OPEN = frozenset({"active", "draft"})
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-Json = dict[str, Any]
+from fhir_mappers.elements import Json
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?=$|T)")
 _DECODER: Final = msgspec.json.Decoder(Json, float_hook=Decimal)

@@ -9,17 +9,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
+from fhir_mappers.elements import Json
 from regimen.facts import Gap
 from regimen.recommendation import Indicator, RuleOutcome, Topic
 
 SelectionBehavior = Literal["at-most-one", "any"]
-
-#: FHIR JSON with numbers that are int or Decimal, so that they leave as they came.
-FhirJson = dict[str, Any]
 
 
 def new_uuid() -> str:
@@ -55,7 +53,7 @@ class Action(_Wire, frozen=True, kw_only=True):
 
     type: Literal["create", "update", "delete"]
     description: str
-    resource: FhirJson | None = None
+    resource: Json | None = None
     resource_id: str | None = None
 
 

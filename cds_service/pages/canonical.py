@@ -16,11 +16,10 @@ from typing import Any, Final
 
 from cds_service.errors import UnknownResource
 from cds_service.pages.about import INTENDED_USE, USERS, WORDING, software_version
+from fhir_mappers.elements import Json
 from fhir_mappers.terminology import FOLDER, SYSTEMS, value_sets
 from regimen.protocol import Citation, Protocol
 from regimen.recommendation import Topic
-
-Json = dict[str, Any]
 
 PLAN: Final = "b12-im"
 PUBLISHER: Final = "The authors of this project"

@@ -14,7 +14,6 @@ from flask import Blueprint, Response, render_template, request
 from cds_service import web
 from cds_service.pages.about import about
 from cds_service.pages.canonical import (
-    Json,
     capability_statement,
     code_system,
     plan_definition,
@@ -23,6 +22,7 @@ from cds_service.pages.canonical import (
 from cds_service.pages.protocol_table import scenario_rows, settings_of
 from cds_service.pages.source_attributes import source_attributes
 from cds_service.protocol_page import review_state
+from fhir_mappers.elements import Json
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
 
