@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 from cds_service import logs, metrics
@@ -20,6 +20,7 @@ from cds_service.feedback import Kept
 from cds_service.governance import Decided
 from cds_service.hooks.request import FetchRun
 from cds_service.hooks.response import Answer
+from cds_service.limits import WAITING
 from cds_service.records import Decision, Recorder
 from cds_service.services import Services
 from cds_service.telemetry import Tracing
@@ -36,7 +37,8 @@ Gaps = Mapping[tuple[str, str], int]
 class Call:
     """What becomes known of a request while it is answered; what does not stays None."""
 
-    started: float = field(default_factory=perf_counter)
+    #: By the monotonic clock, when it was there to be taken up: its deadline counts from here.
+    started: float = field(default_factory=lambda: monotonic() - WAITING.seconds)
     service: str | None = None
     tenant: Tenant | None = None
     services: Services | None = None
@@ -52,7 +54,7 @@ class Call:
 
     @property
     def seconds(self) -> float:
-        return perf_counter() - self.started
+        return monotonic() - self.started
 
 
 def hook_call(call: Call, status: int, recorder: Recorder, tracing: Tracing) -> None:

@@ -27,7 +27,6 @@ from cds_service.feedback import keep_feedback, read_feedback
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.request import decode_request
 from cds_service.hooks.response import Card, encode_cards
-from cds_service.limits import WAITING
 from cds_service.services import Services
 from cds_service.tenants import Tenant
 from cds_service.web import Runtime
@@ -123,7 +122,7 @@ def _admitted(runtime: Runtime, service_id: str, suffix: str = "") -> tuple[jour
 def _cards(runtime: Runtime, service: Service, services: Services, body: bytes) -> tuple[Card, ...]:
     """The cards of the answer that the client is to get."""
     told = _told()
-    asked = decode_request(body, waited=WAITING.seconds + told.seconds)
+    asked = decode_request(body, received=told.started)
     told.fetches = asked.fetches
     told.hook_instance = _uuid_of(asked.hook_instance)
     if asked.hook != service.hook:

@@ -80,13 +80,13 @@ _PREFETCH: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError)
 
 
-def decode_request(data: bytes, *, waited: float = 0.0) -> HookRequest:
-    """Read the body of a hook call. `waited`: how many seconds ago it was there to be read.
+def decode_request(data: bytes, *, received: float | None = None) -> HookRequest:
+    """Read the body of a hook call. `received`: when it began, by the monotonic clock; None: now.
 
     A UTF-8 byte order mark is accepted, unknown elements are ignored. Raises MalformedBody,
     MissingElement or InvalidElement.
     """
-    received = monotonic() - waited
+    received = monotonic() if received is None else received
     _check_utf8(data)
     fields = _object(data.removeprefix(_BOM), "body")
     return HookRequest(

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +36,7 @@ from tests.support.fhir_stub import (
     outcome,
     record,
 )
+from tests.support.tokens import es384, key_set, token, write_tenants
 
 RECORD = held(GOLDEN)
 GOOD = record(RECORD)
@@ -385,6 +387,42 @@ def test_f11_the_deadline_holds(hurried: Caller, stub: FhirStub, behaviour: Beha
     asked = hurried.ask(stub.url)
     assert asked.is_unread
     assert SHORT_MS / 1000 * 0.9 < asked.seconds < SHORT_MS / 1000 + SLACK
+
+
+@pytest.mark.fault("F11", "A20")
+def test_f11_what_it_takes_to_know_the_client_is_inside_the_deadline(
+    stub: FhirStub, tmp_path: Path
+) -> None:
+    def key_source(_seen: Seen, line: Line) -> Reply:
+        line.sleep(DEADLINE_MS / 1000 * 0.8)
+        return Reply(200, key_set(es384()))
+
+    stub.behaviour = hang
+    with FhirStub(key_source) as keys:
+        path = write_tenants(tmp_path, text=f'fhir_servers = ["{stub.url}"]')
+        told = path.read_text().replace('jwks_file = "keys.json"', f'jwks_uri = "{keys.url}"')
+        path.write_text(told + f"deadline_ms = {DEADLINE_MS}\n")
+        with fetching_app(GOLDEN, tenants=str(path)) as app:
+            asked = Caller(app).ask(stub.url, headers={"Authorization": f"Bearer {token()}"})
+    assert asked.is_unread
+    assert stub.seen, "the rest of the time was used"
+    assert DEADLINE_MS / 1000 * 0.9 < asked.seconds < DEADLINE_MS / 1000 + SLACK
+
+
+@pytest.mark.fault("F11", "F28")
+def test_f11_what_a_call_waited_for_a_thread_is_inside_the_deadline(
+    hurried: Caller, stub: FhirStub, log: Any
+) -> None:
+    stub.behaviour = hang
+    try:
+        WAITING.began(SHORT_MS / 1000 / 2)
+        asked = hurried.ask(stub.url)
+    finally:
+        WAITING.began(0.0)
+    assert asked.is_unread
+    assert SHORT_MS / 1000 * 0.4 < asked.seconds < SHORT_MS / 1000 * 0.9
+    (told,) = [line for line in map(json.loads, log.getvalue().splitlines()) if "ms" in line]
+    assert told["ms"] >= SHORT_MS * 0.9, "the client waited that long, whoever held it up"
 
 
 @pytest.mark.fault("F11")

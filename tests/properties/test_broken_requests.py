@@ -112,7 +112,7 @@ def broken(draw: st.DrawFn) -> Json:
     part = draw(st.sampled_from(("", "context", "prefetch", "prefetch")))
     places = [p for p in paths(request) if not part or p[0] == part]
     for place in draw(st.lists(st.sampled_from(places), min_size=1, max_size=4)):
-        value = draw(values)
+        value = copy.deepcopy(draw(values))  # some are one object, and may be put into themselves
         wrapped = draw(st.sampled_from(("replaced", "replaced", "in a list", "in an object")))
         put(request, place, {"replaced": value, "in a list": [value]}.get(wrapped, {"x": value}))
     return request

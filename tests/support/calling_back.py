@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,13 +38,17 @@ GOLDEN = vignette("V01")
 
 @contextmanager
 def fetching_app(
-    vignette: Vignette, servers: Iterable[str] = (PATTERN,), deadline_ms: int = DEADLINE_MS
+    vignette: Vignette,
+    servers: Iterable[str] = (PATTERN,),
+    deadline_ms: int = DEADLINE_MS,
+    tenants: str | None = None,
 ) -> Iterator[Flask]:
     settings = Settings(
         protocol=vignette.profile,
         fhir_servers=tuple(servers),
         deadline_ms=deadline_ms,
         workers=4,
+        tenants=tenants,
     )
     app = create_app(settings, clock=lambda: vignette.as_of)
     checked(app)
@@ -115,13 +119,13 @@ class Caller:
                 entry["resource"]["subject"] = {"reference": f"Patient/{patient_id}"}
         return request
 
-    def send(self, request: Json) -> Asked:
+    def send(self, request: Json, headers: Mapping[str, str] | None = None) -> Asked:
         started = time.monotonic()
-        answer = ask_app(self.app, request, self.vignette.profile)
+        answer = ask_app(self.app, request, self.vignette.profile, headers)
         return Asked(answer, time.monotonic() - started)
 
-    def ask(self, server: Any, **options: Any) -> Asked:
-        return self.send(self.request(server, **options))
+    def ask(self, server: Any, headers: Mapping[str, str] | None = None, **options: Any) -> Asked:
+        return self.send(self.request(server, **options), headers)
 
     def by_prefetch(self) -> Asked:
         """The answer when everything is delivered."""

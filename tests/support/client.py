@@ -45,8 +45,14 @@ def app_on(day: date, profile: str) -> Flask:
     return checked(app)
 
 
-def ask_app(app: Flask, request: Mapping[str, Any], profile: str) -> Answer:
-    response = app.test_client().post(SERVICE, data=json.dumps(request), headers=_JSON)
+def ask_app(
+    app: Flask,
+    request: Mapping[str, Any],
+    profile: str,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    headers = {**_JSON, **(headers or {})}
+    response = app.test_client().post(SERVICE, data=json.dumps(request), headers=headers)
     body = response.get_json(silent=True)
     return Answer(response.status_code, response.mimetype or "", body, dict(request), profile)
 

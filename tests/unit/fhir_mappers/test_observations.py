@@ -224,6 +224,7 @@ IMPLAUSIBLE = {
 }
 
 
+@pytest.mark.fault("D16")
 @pytest.mark.parametrize(("code", "value", "unit"), IMPLAUSIBLE.values(), ids=IMPLAUSIBLE.keys())
 def test_d16_what_no_patient_has_is_not_used_and_stays_visible(
     code: str, value: str, unit: str
@@ -233,6 +234,7 @@ def test_d16_what_no_patient_has_is_not_used_and_stays_visible(
     assert (found.value, found.unit, found.unreadable) == (None, None, "implausible")
 
 
+@pytest.mark.fault("D16")
 def test_d16_the_flag_of_an_implausible_number_is_not_used_either() -> None:
     flagged = {"interpretation": [{"coding": [{"code": "H"}]}]}
     assert b12(valueQuantity=quantity(100_000), **flagged).flag is None

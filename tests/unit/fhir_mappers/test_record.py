@@ -177,6 +177,7 @@ def test_the_session_is_part_of_the_facts() -> None:
     assert [(r.record.reference, r.draft) for r in facts.requests] == [("ServiceRequest/r", True)]
 
 
+@pytest.mark.fault("D15")
 def test_d15_a_draft_that_says_only_its_end_begins_today() -> None:
     repeat = {"frequency": 1, "period": 1, "periodUnit": "mo"}
     draft = {
