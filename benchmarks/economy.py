@@ -23,6 +23,7 @@ from cds_service.hooks.order_select import Explained, explained
 from cds_service.hooks.request import decode_order_select, decode_request
 from cds_service.services import Services
 from cds_service.settings import Settings
+from cds_service.tenants import development_tenant
 from regimen.choose import plan
 from regimen.protocol import PROFILES, load_protocol
 from regimen.recommendation import Indicator
@@ -55,10 +56,12 @@ class Outcome:
 
 @cache
 def _services(profile: str) -> Services:
+    settings = Settings.from_environment({})
     return Services(
-        settings=Settings.from_environment({}),
+        settings=settings,
         clock=lambda: AS_OF,
         protocol=load_protocol(profile),
+        tenant=development_tenant(settings),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Final
 
 from cds_service.hooks.request import HookRequest
 from cds_service.prefetch import Prefetched
@@ -28,15 +27,12 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-_ANYONE: Final = Tenant(id="development", auth="open", rate_limit_per_s=None)
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: Settings
     clock: Clock
     protocol: Protocol
-    tenant: Tenant = _ANYONE
+    tenant: Tenant
     fetch: Fetch | None = None  # None: no FHIR server may be called
 
     @property

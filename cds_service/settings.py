@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from cds_service.fhir_url import Allowed, parse_base
-from cds_service.store import store_kind
+from cds_service.store import Retention, store_kind
+from regimen.protocol import PROFILES, ProfileName
 
 PREFIX: Final = "B12_CDS_"
 
@@ -26,7 +27,6 @@ PREFIX: Final = "B12_CDS_"
 STORE: Final = "sqlite:///var/b12-cds.sqlite3"
 
 Mode = Literal["development", "production"]
-ProtocolName = Literal["default", "uk-nice", "us"]
 MissingData = Literal["412", "card"]
 
 
@@ -109,142 +109,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table. `default` as a person would write it; `state`: is it in use?"""
-
-    name: str
-    kind: str
-    default: str
-    help: str
-    parse: Callable[[str], object]
-    state: Literal["used", "not used yet", "not available"] = "used"
-
-
-SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("HOST", "text", "127.0.0.1", "address to listen on", _text),
-    Setting("PORT", "number", "8080", "port to listen on", _whole(1, 65535)),
-    Setting(
-        "B12_CDS_PUBLIC_URL",
-        "URL",
-        "http://HOST:PORT",
-        "the address clients know this service by; every URL it emits is built from it",
-        _base_url,
-    ),
-    Setting(
-        "B12_CDS_PROTOCOL",
-        "word",
-        "default",
-        "clinical protocol: default, uk-nice or us",
-        _one_of("default", "uk-nice", "us"),
-    ),
-    Setting(
-        "B12_CDS_MODE",
-        "word",
-        "development",
-        "development or production; production refuses whatever is open or unencrypted",
-        _one_of("development", "production"),
-    ),
-    Setting(
-        "B12_CDS_MISSING_DATA",
-        "word",
-        "412",
-        "when data the advice depends on cannot be had: 412 (the standard's answer), "
-        "or card (200 with a card that says so)",
-        _one_of("412", "card"),
-    ),
-    Setting(
-        "B12_CDS_MAX_BODY_BYTES",
-        "number",
-        str(16 * 1024 * 1024),
-        "largest request body; a longer one is answered 413",
-        _whole(1024, 1024 * 1024 * 1024),
-    ),
-    Setting(
-        "B12_CDS_WORKERS",
-        "number",
-        "twice the cores",
-        "server processes, each working on 12 calls at most",
-        _whole(1, 256),
-    ),
-    Setting(
-        "B12_CDS_DEADLINE_MS",
-        "number",
-        "2000",
-        "time a call may spend on fetching missing data",
-        _whole(100, 10_000),
-    ),
-    Setting(
-        "B12_CDS_MAX_WAIT_MS",
-        "number",
-        "2000",
-        "a call that waited longer than this for its turn is answered 503 at once",
-        _whole(100, 60_000),
-    ),
-    Setting(
-        "B12_CDS_STORE",
-        "URL",
-        STORE,
-        "database of decision records, feedback and switches: sqlite or postgresql",
-        _store_url,
-    ),
-    Setting(
-        "B12_CDS_KEEP_DECISIONS_DAYS",
-        "number",
-        "730",
-        "decision records older than this are deleted by `b12-cds store purge`",
-        _whole(1, 36_500),
-    ),
-    Setting(
-        "B12_CDS_KEEP_FEEDBACK_DAYS",
-        "number",
-        "730",
-        "feedback older than this is deleted by `b12-cds store purge`",
-        _whole(1, 36_500),
-    ),
-    Setting(
-        "B12_CDS_KEEP_COMMENTS_DAYS",
-        "number",
-        "90",
-        "what people typed, deleted sooner: it may say anything",
-        _whole(1, 36_500),
-    ),
-    Setting(
-        "B12_CDS_ADMIN_TOKEN_FILE",
-        "path",
-        "none",
-        "file with the password of /dashboard; without it there is no dashboard in production",
-        _secret_file,
-    ),
-    Setting(
-        "B12_CDS_FHIR_SERVERS",
-        "URLs",
-        "none",
-        "base URLs the development tenant may be called back on, separated by spaces",
-        _base_urls,
-    ),
-    Setting(
-        "B12_CDS_METRICS_PORT",
-        "number",
-        "none",
-        "port of /metrics, which in production is nowhere else",
-        _whole(1, 65535),
-    ),
-    Setting(
-        "B12_CDS_TRACES",
-        "URL",
-        "none",
-        "where traces of calls are sent (OTLP over HTTP); needs `pip install b12-cds[tracing]`",
-        _base_url,
-    ),
-    Setting(
-        "B12_CDS_TENANTS",
-        "path",
-        "none",
-        "file of the clients that may call; without it one open development tenant",
-        _text,
-    ),
-)
+_KEPT: Final = Retention()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +119,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = "http://127.0.0.1:8080"
-    protocol: ProtocolName = "default"
+    protocol: ProfileName = "default"
     mode: Mode = "development"
     missing_data: MissingData = "412"
     max_body_bytes: int = 16 * 1024 * 1024
@@ -266,9 +131,9 @@ class Settings:
     traces: str | None = None
     tenants: str | None = None
     store: str = "sqlite://"  # in memory, unless read from an environment
-    keep_decisions_days: int = 730
-    keep_feedback_days: int = 730
-    keep_comments_days: int = 90
+    keep_decisions_days: int = _KEPT.decisions_days
+    keep_feedback_days: int = _KEPT.feedback_days
+    keep_comments_days: int = _KEPT.comments_days
     admin_token_file: str | None = None
     unused: tuple[str, ...] = ()
 
@@ -304,6 +169,153 @@ class Settings:
         if "public_url" not in values:
             settings = replace(settings, public_url=settings.listen_url)
         return _fit_for_mode(settings)
+
+
+_DEFAULTS: Final = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. `default` as a person would write it; `state`: is it in use?"""
+
+    name: str
+    kind: str
+    default: str
+    help: str
+    parse: Callable[[str], object]
+    state: Literal["used", "not used yet", "not available"] = "used"
+
+
+def _said(field: str) -> str:
+    """The default of a field as a person would write it."""
+    value = getattr(_DEFAULTS, field)
+    return "none" if value in (None, ()) else str(value)
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("HOST", "text", _said("host"), "address to listen on", _text),
+    Setting("PORT", "number", _said("port"), "port to listen on", _whole(1, 65535)),
+    Setting(
+        "B12_CDS_PUBLIC_URL",
+        "URL",
+        "http://HOST:PORT",
+        "the address clients know this service by; every URL it emits is built from it",
+        _base_url,
+    ),
+    Setting(
+        "B12_CDS_PROTOCOL",
+        "word",
+        _said("protocol"),
+        "clinical protocol: default, uk-nice or us",
+        _one_of(*PROFILES),
+    ),
+    Setting(
+        "B12_CDS_MODE",
+        "word",
+        _said("mode"),
+        "development or production; production refuses whatever is open or unencrypted",
+        _one_of(*get_args(Mode)),
+    ),
+    Setting(
+        "B12_CDS_MISSING_DATA",
+        "word",
+        _said("missing_data"),
+        "when data the advice depends on cannot be had: 412 (the standard's answer), "
+        "or card (200 with a card that says so)",
+        _one_of(*get_args(MissingData)),
+    ),
+    Setting(
+        "B12_CDS_MAX_BODY_BYTES",
+        "number",
+        _said("max_body_bytes"),
+        "largest request body; a longer one is answered 413",
+        _whole(1024, 1024 * 1024 * 1024),
+    ),
+    Setting(
+        "B12_CDS_WORKERS",
+        "number",
+        "twice the cores",
+        "server processes, each working on 12 calls at most",
+        _whole(1, 256),
+    ),
+    Setting(
+        "B12_CDS_DEADLINE_MS",
+        "number",
+        _said("deadline_ms"),
+        "time a call may spend on fetching missing data",
+        _whole(100, 10_000),
+    ),
+    Setting(
+        "B12_CDS_MAX_WAIT_MS",
+        "number",
+        _said("max_wait_ms"),
+        "a call that waited longer than this for its turn is answered 503 at once",
+        _whole(100, 60_000),
+    ),
+    Setting(
+        "B12_CDS_STORE",
+        "URL",
+        STORE,
+        "database of decision records, feedback and switches: sqlite or postgresql",
+        _store_url,
+    ),
+    Setting(
+        "B12_CDS_KEEP_DECISIONS_DAYS",
+        "number",
+        _said("keep_decisions_days"),
+        "decision records older than this are deleted by `b12-cds store purge`",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_KEEP_FEEDBACK_DAYS",
+        "number",
+        _said("keep_feedback_days"),
+        "feedback older than this is deleted by `b12-cds store purge`",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_KEEP_COMMENTS_DAYS",
+        "number",
+        _said("keep_comments_days"),
+        "what people typed, deleted sooner: it may say anything",
+        _whole(1, 36_500),
+    ),
+    Setting(
+        "B12_CDS_ADMIN_TOKEN_FILE",
+        "path",
+        _said("admin_token_file"),
+        "file with the password of /dashboard; without it there is no dashboard in production",
+        _secret_file,
+    ),
+    Setting(
+        "B12_CDS_FHIR_SERVERS",
+        "URLs",
+        _said("fhir_servers"),
+        "base URLs the development tenant may be called back on, separated by spaces",
+        _base_urls,
+    ),
+    Setting(
+        "B12_CDS_METRICS_PORT",
+        "number",
+        _said("metrics_port"),
+        "port of /metrics, which in production is nowhere else",
+        _whole(1, 65535),
+    ),
+    Setting(
+        "B12_CDS_TRACES",
+        "URL",
+        _said("traces"),
+        "where traces of calls are sent (OTLP over HTTP); needs `pip install b12-cds[tracing]`",
+        _base_url,
+    ),
+    Setting(
+        "B12_CDS_TENANTS",
+        "path",
+        _said("tenants"),
+        "file of the clients that may call; without it one open development tenant",
+        _text,
+    ),
+)
 
 
 def _unknown(env: Mapping[str, str]) -> list[str]:

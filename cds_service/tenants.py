@@ -20,24 +20,35 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from cds_service import jwks
 from cds_service.fhir_url import parse_base
-from cds_service.settings import MissingData, Mode, ProtocolName, Settings, SettingsError
+from cds_service.settings import MissingData, Mode, Settings, SettingsError
 from fhir_mappers.terminology import ValueSetError, ValueSets, with_extra_codes
-from regimen.protocol import PROFILES, Protocol, build_protocol, overlay, profile_data
+from regimen.protocol import (
+    PROFILES,
+    ProfileName,
+    Protocol,
+    build_protocol,
+    overlay,
+    profile_data,
+)
 from regimen.protocol_check import ProtocolError
 from regimen.recommendation import Topic
 
 SETTING: Final = "B12_CDS_TENANTS"
 
 ClientProfile = Literal["generic", "epic", "sandbox", "crd"]
+TenantMode = Literal["live", "silent", "off"]
+Auth = Literal["jwt", "open"]
+Replay = Literal["reject", "allow"]
 
 #: Its private key is in a public repository: anyone can sign as the reference sandbox.
 SANDBOX_ISSUER: Final = "https://sandbox.cds-hooks.org"
 
+_SETTINGS: Final = Settings()
 DEFAULT_ALGORITHMS: Final = ("ES384", "RS384")
 
 
@@ -56,8 +67,8 @@ class Tenant:
     """
 
     id: str
-    mode: Literal["live", "silent", "off"] = "live"
-    auth: Literal["jwt", "open"] = "jwt"
+    mode: TenantMode = "live"
+    auth: Auth = "jwt"
     # who may call
     issuer: str | None = None
     jwks_uri: str | None = None
@@ -69,22 +80,22 @@ class Tenant:
     subject: str | None = None
     max_token_lifetime_s: int = 3600
     clock_skew_s: int = 60
-    replay: Literal["reject", "allow"] = "reject"
+    replay: Replay = "reject"
     jwks_ttl_s: int = 3600
     jwks_refetch_s: int = 30
     # what it may do, and how it is answered
     services: tuple[str, ...] | None = None  # None: all that are offered
-    profile: ProtocolName = "default"
+    profile: ProfileName = _SETTINGS.protocol
     protocol: Protocol | None = field(default=None, repr=False)  # the profile with `overrides`
     value_sets: ValueSets | None = field(default=None, repr=False)  # with `extra_codes`
     client_profile: ClientProfile = "generic"
-    missing_data: MissingData = "412"
+    missing_data: MissingData = _SETTINGS.missing_data
     max_cards: int = 5
     topics_off: tuple[str, ...] = ()
     rollout_percent: int = 100
     suppress_after_override_days: int = 0
     pseudonym_key: bytes | None = field(default=None, repr=False)
-    deadline_ms: int = 2000
+    deadline_ms: int = _SETTINGS.deadline_ms
     rate_limit_per_s: int | None = 50  # None: the development tenant has no limit
     burst: int = 100
     cors_origins: tuple[str, ...] = ()
@@ -323,7 +334,7 @@ def _one_of(*words: str) -> _Parse:
 
 
 def _auth(value: Any, place: _Place) -> str:
-    word = str(_one_of("jwt", "open")(value, place))
+    word = str(_one_of(*get_args(Auth))(value, place))
     if word == "open" and place.mode == "production":
         raise _Wrong("must not be open in production")
     return word
@@ -409,7 +420,7 @@ def _path(value: Any, place: _Place) -> Path:
 
 KEYS: Final[Mapping[str, _Parse]] = {
     "id": _id,
-    "mode": _one_of("live", "silent", "off"),
+    "mode": _one_of(*get_args(TenantMode)),
     "auth": _auth,
     "issuer": _issuer,
     "jwks_uri": _url,
@@ -421,15 +432,15 @@ KEYS: Final[Mapping[str, _Parse]] = {
     "subject": _text,
     "max_token_lifetime_s": _whole(60, 86_400),
     "clock_skew_s": _whole(0, 300),
-    "replay": _one_of("reject", "allow"),
+    "replay": _one_of(*get_args(Replay)),
     "jwks_ttl_s": _whole(1, 86_400),
     "jwks_refetch_s": _whole(1, 86_400),
     "services": _list_of(_service),
     "profile": _one_of(*PROFILES),
     "overrides": _path,
     "extra_codes": _path,
-    "client_profile": _one_of("generic", "epic", "sandbox", "crd"),
-    "missing_data": _one_of("412", "card"),
+    "client_profile": _one_of(*get_args(ClientProfile)),
+    "missing_data": _one_of(*get_args(MissingData)),
     "max_cards": _whole(1, 100),
     "topics_off": _list_of(_one_of(*(topic.value for topic in Topic))),
     "rollout_percent": _whole(0, 100),

@@ -16,7 +16,7 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from regimen.facts import Ingredient, Route
 from regimen.protocol_check import ProtocolError, check, is_date
@@ -30,7 +30,8 @@ from regimen.recommendation import (
 )
 from regimen.schedule import Duration, Schedule, Unit
 
-PROFILES = ("default", "uk-nice", "us")
+ProfileName = Literal["default", "uk-nice", "us"]
+PROFILES: tuple[str, ...] = get_args(ProfileName)
 T = TypeVar("T")
 
 

@@ -12,6 +12,7 @@ from cds_service.hooks.request import decode_order_select, decode_request
 from cds_service.protocol_page import RULES
 from cds_service.services import Services
 from cds_service.settings import Settings
+from cds_service.tenants import Tenant
 from regimen.protocol import load_protocol
 from tests.support.explained import explain_vignette
 from tests.support.vignette import all_vignettes
@@ -52,7 +53,9 @@ def test_cards_are_shown_with_their_suggestions_and_actions():
 def test_an_overdue_review_is_said_on_every_card(days, said):
     protocol = load_protocol()
     day = protocol.knowledge.next_review + timedelta(days=days)
-    services = Services(settings=Settings(), clock=lambda: day, protocol=protocol)
+    services = Services(
+        settings=Settings(), clock=lambda: day, protocol=protocol, tenant=Tenant(id="site")
+    )
     request = decode_request(BY_ID["W108"].path.with_name("request.json").read_bytes())
     cards = explained(decode_order_select(request.context), request, services).answer.cards
     assert cards

@@ -25,13 +25,13 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.unused == ()
 
 
-@pytest.mark.parametrize(
-    "name", ["HOST", "PORT", "B12_CDS_PROTOCOL", "B12_CDS_MODE", "B12_CDS_MISSING_DATA"]
-)
-def test_the_default_a_person_reads_is_the_one_in_force(name):
-    setting = next(s for s in SETTINGS if s.name == name)
-    default = getattr(Settings(), name.removeprefix("B12_CDS_").lower())
-    assert setting.parse(setting.default) == default
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_the_default_a_person_reads_is_the_one_in_force(setting):
+    default = getattr(Settings.from_environment({}), setting.name.removeprefix("B12_CDS_").lower())
+    if setting.default == "none":
+        assert default in (None, ())
+    elif setting.name not in ("B12_CDS_PUBLIC_URL", "B12_CDS_WORKERS"):  # these follow others
+        assert setting.parse(setting.default) == default
 
 
 def test_the_public_url_follows_host_and_port():
