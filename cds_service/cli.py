@@ -34,6 +34,7 @@ from cds_service.request_check import check_request
 from cds_service.services import Clock, Services, today
 from cds_service.settings import SETTINGS, Settings, SettingsError
 from cds_service.store import EVERYONE, Retention, Store
+from cds_service.telemetry import tracing
 from cds_service.tenants import development_tenant, read_tenants
 from regimen.protocol import PROFILES, Protocol, load_protocol
 from regimen.protocol_check import ProtocolError
@@ -78,6 +79,7 @@ def check_config() -> None:
     protocol = _protocol(settings.protocol)
     try:
         tenants = read_tenants(settings, [service.id for service in standard_services()])
+        tracing(settings)
     except SettingsError as error:
         raise _unusable(error) from error
     click.echo(

@@ -15,7 +15,7 @@ import ssl
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +29,7 @@ from cds_service.settings import MissingData, Mode, Settings, SettingsError
 from fhir_mappers.terminology import ValueSetError, ValueSets, with_extra_codes
 from regimen.protocol import (
     PROFILES,
+    Knowledge,
     ProfileName,
     Protocol,
     build_protocol,
@@ -510,12 +511,23 @@ def _overridden(path: Path, profile: str) -> Protocol:
             "decided_on": on,
         }
         data["decisions"] = [*data.get("decisions", []), decision]
-        return build_protocol(profile, data)
+        protocol = build_protocol(profile, data)
+        return replace(protocol, knowledge=_as_changed(protocol.knowledge, by))
     except ProtocolError as error:
         raise _Wrong(str(error)) from None
     except (TypeError, AttributeError, ValueError, ArithmeticError):
         # A table where a value belongs, or the reverse.
         raise _Wrong("the file does not have the shape of a profile") from None
+
+
+def _as_changed(known: Knowledge, by: str) -> Knowledge:
+    """Cards and records must not say that the profile answered, nor that its approver agreed."""
+    approver = f"{known.clinical_approver}; local differences by {by.strip()}"
+    return replace(
+        known,
+        version=f"{known.version}+local",
+        clinical_approver=approver if known.clinical_approver else "",
+    )
 
 
 def _extended(path: Path) -> ValueSets:

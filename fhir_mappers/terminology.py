@@ -449,9 +449,20 @@ class ValueSets:
             known = lines[line.code.value_set]
             if any((k.system, k.match, k.keys) == (line.system, "exact", line.keys) for k in known):
                 continue  # shipped already, or listed twice: once is enough
+            if line.code.role is Role.EXCLUDES and self._establishes(line):
+                raise ValueSetError(f"{name}: excludes a code that is shipped as what it means")
             lines[line.code.value_set] = (*known, line)
         digest = hashlib.sha256(self.content_hash.encode() + content).hexdigest()
         return ValueSets(lines, version=self.version, content_hash=digest)
+
+    def _establishes(self, line: _Line) -> bool:
+        """Is this very code one that establishes the fact the line would exclude?"""
+        return any(
+            (k.system, k.match, k.keys) == (line.system, "exact", line.keys)
+            for lines in self._lines.values()
+            for k in lines
+            if k.code.fact == line.code.fact and k.code.role is Role.ESTABLISHES
+        )
 
     def in_set(self, name: str) -> tuple[Code, ...]:
         """The lines of a set in file order. KeyError: there is no such set."""

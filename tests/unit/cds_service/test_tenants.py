@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -12,9 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cds_service.cards import footer
 from cds_service.cli import main
 from cds_service.settings import Settings
 from cds_service.tenants import KEYS, Tenant, TenantsError, read_tenants
+from regimen.protocol import load_protocol, profile_data
 from tests.support.tokens import es384, key_set, rs384, write_tenants
 
 OFFERED = ("b12-order-select",)
@@ -119,6 +122,8 @@ def test_every_key_is_read(folder):
     assert not tenant.may_use("b12-order-sign")
     assert tenant.protocol.thresholds.min_age_years == 18
     assert tenant.protocol.profile == "uk-nice"
+    shipped = load_protocol("uk-nice").knowledge.version
+    assert tenant.protocol.knowledge.version == f"{shipped}+local"
     assert tenant.protocol.decisions[-1].decided_by == "Dr Approver"
     assert tenant.value_sets.matches("urn:oid:1.2.3", "L1")[0].value_set == "lab-b12-total"
     assert tenant.pseudonym_key == b"0123456789abcdef"
@@ -382,6 +387,34 @@ def test_local_differences_are_approved_and_fit_the_profile(folder, overlay):
     assert problem(folder, text).startswith("tenant one: overrides: ")
 
 
+#: Hydroxocobalamin 1 mg/mL.
+SHIPPED = "http://www.nlm.nih.gov/research/umls/rxnorm,317106,x"
+
+
+def test_a_shipped_code_can_have_a_further_meaning(folder):
+    (folder / "codes.csv").write_text(
+        f"valueset,system_uri,code,display\ncobalamin-allergy,{SHIPPED}\n"
+    )
+    (tenant,) = read(folder, KEYED + 'extra_codes = "codes.csv"').all
+    system, code, _ = SHIPPED.split(",")
+    found = {match.value_set for match in tenant.value_sets.matches(system, code)}
+    assert found == {"cobalamin-allergy", "drug-hydroxocobalamin-injectable-1mg"}
+
+
+def test_who_approved_the_profile_did_not_approve_what_a_site_changed(folder, monkeypatch):
+    signed = profile_data("default")
+    signed["knowledge"] |= {"review_status": "clinically-approved", "clinical_approver": "Dr A"}
+    monkeypatch.setattr("cds_service.tenants.profile_data", lambda _: copy.deepcopy(signed))
+    head = 'approved_by = "Dr B"\napproved_on = 2026-01-02\n'
+    overlay = folder / "overlay.toml"
+    overlay.write_text(head + "[thresholds]\nmin_age_years = 18\n")
+    (tenant,) = read(folder, KEYED + 'overrides = "overlay.toml"').all
+    assert tenant.protocol.knowledge.clinical_approver == "Dr A; local differences by Dr B"
+    assert "approved by Dr A; local differences by Dr B" in footer(
+        tenant.protocol, date(2026, 6, 1)
+    )
+
+
 @pytest.mark.parametrize(
     ("csv", "line"),
     [
@@ -392,6 +425,11 @@ def test_local_differences_are_approved_and_fit_the_profile(folder, overlay):
         ("valueset,system_uri,code,display\nno-such-set,urn:x,x,\n", "no-such-set"),
         ("valueset,system_uri,code,display\nrecord,urn:x,x,\n", "record"),
         ('valueset,system_uri,code,display\n"open', "not CSV"),
+        (
+            # As if it were something else: no check would see the order.
+            f"valueset,system_uri,code,display\ndrug-b12-diagnostic-exclude,{SHIPPED}\n",
+            "drug-b12-diagnostic-exclude: excludes a code",
+        ),
     ],
 )
 @pytest.mark.fault("O07")
@@ -455,6 +493,15 @@ def test_check_config_reads_the_file_as_the_server_does(tmp_path):
     assert run.exit_code == 1
     assert "B12_CDS_TENANTS: tenant one: mode: " in run.output
     assert "canary" not in run.output
+
+
+@pytest.mark.fault("O07")
+def test_check_config_misses_what_the_server_would_miss(monkeypatch):
+    monkeypatch.setattr("cds_service.telemetry.importlib.util.find_spec", lambda _: None)
+    env = {"B12_CDS_TRACES": "https://traces.example/v1"}
+    run = CliRunner().invoke(main, ["check-config"], env=env)
+    assert run.exit_code == 1
+    assert "B12_CDS_TRACES: needs" in run.output
 
 
 def test_a_tenant_says_nothing_secret_of_itself():
