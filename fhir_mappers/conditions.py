@@ -86,7 +86,7 @@ def read_condition(resource: Json, as_of: date) -> tuple[Finding, ...]:
             record=RecordRef(el.resource_ref(resource), onset or recorded, meaning.label),
             onset=onset,
             recorded=recorded,
-            certainty=certainty,
+            certainty=_doubted(certainty, meaning.concept, resource.get("code")),
             activity=_activity(resource, as_of),
             domains=meaning.domains,
             stands_alone=meaning.stands_alone,
@@ -94,6 +94,28 @@ def read_condition(resource: Json, as_of: date) -> tuple[Finding, ...]:
         )
         for meaning in meanings_of(resource.get("code"))
     )
+
+
+# No text takes away what forbids a medicine, or what makes a result uncertain.
+_WHATEVER_IS_SAID = frozenset(
+    {
+        Concept.LEBER,
+        Concept.LEBER_POSSIBLE,
+        Concept.PREGNANCY,
+        Concept.INBORN_COBALAMIN_ERROR,
+    }
+)
+
+
+def _doubted(certainty: Certainty, concept: Concept, code: object) -> Certainty:
+    """A disease by its code whose text says "?", "family history of", "screening for" is not sure;
+    nor is a cancer called history."""
+    text = el.text(el.as_dict(code).get("text"))
+    if text is None or concept in _WHATEVER_IS_SAID:
+        return certainty
+    doubted = words.DOUBTED.search(text[: el.MAX_TEXT])
+    past = concept is Concept.CANCER and words.PAST.search(text[: el.MAX_TEXT])
+    return Certainty.UNCONFIRMED if doubted or past else certainty
 
 
 def meanings_of(code: object) -> list[Meaning]:

@@ -26,6 +26,11 @@ _DOUBT = (
 DOUBTED = re.compile(_DOUBT, re.IGNORECASE)
 DENIED = re.compile(_DOUBT + r"|\bno\b|\bnot\b|\bwithout\b|\bcarrier\b|\btrait\b", re.IGNORECASE)
 
+# A cancer that was, though its code says that it is.
+PAST = re.compile(
+    r"\bhistory of\b|\bh/o\b|\bhx of\b|\bprevious\b|\bin (?:complete )?remission\b", re.IGNORECASE
+)
+
 # Which vitamin a vague code means.
 B12 = re.compile(r"\bb(?:[\s-]|>)?12\b|cobalamin", re.IGNORECASE)
 OTHER_B_VITAMIN = re.compile(r"folate|folic|biotin|pantothen", re.IGNORECASE)

@@ -151,16 +151,46 @@ def below(result: LabResult, limit: Decimal) -> bool:
     return measured[0] < limit
 
 
-def newest_first(results: Iterable[LabResult], protocol: Protocol) -> list[LabResult]:
-    """By date, then time of day; of results of one moment the more deficient comes first."""
+# Of most results the low one is the worse; of these the high one.
+_HIGH_IS_WORSE = frozenset({Analyte.MCV, Analyte.MMA, Analyte.HOMOCYSTEINE})
+_B12 = frozenset({Analyte.B12_TOTAL, Analyte.B12_ACTIVE})
 
-    def order(result: LabResult) -> tuple[str, str, int, str]:
-        said = verdict(result, protocol)
-        severity = len(SEVERITY) if said is None else SEVERITY.index(said)
+
+def newest_first(results: Iterable[LabResult], protocol: Protocol) -> list[LabResult]:
+    """By date, then time of day; of results of one moment the worse comes first. On a day with a
+    result that says no time of day, none is known to be the later one."""
+    results = list(results)
+    undecided = {r.on for r in results if _has_time(r)} & {
+        r.on for r in results if not _has_time(r)
+    }
+
+    def order(result: LabResult) -> tuple[str, str, Decimal, str]:
         on = result.on.isoformat() if result.on else ""
-        return (on, result.moment, -severity, result.record.reference)
+        moment = "" if result.on in undecided else result.moment
+        return (on, moment, _severity(result, protocol), result.record.reference)
 
     return sorted(results, key=order, reverse=True)
+
+
+def _has_time(result: LabResult) -> bool:
+    """Midnight is how a day without a time is written."""
+    when = result.moment.partition(" ")[0]
+    return bool(when) and "T00:00:00.000000+00:00" not in when
+
+
+_NOTHING_SAID = Decimal("-1E9")
+
+
+def _severity(result: LabResult, protocol: Protocol) -> Decimal:
+    """The greater, the worse. A B12 result that cannot be judged comes first: a normal one beside
+    it settles nothing."""
+    if result.analyte in _B12:
+        said = verdict(result, protocol)
+        return Decimal(1) if said is None else Decimal(-SEVERITY.index(said))
+    measured = in_unit(result)
+    if measured is None:
+        return _NOTHING_SAID
+    return measured[0] if result.analyte in _HIGH_IS_WORSE else -measured[0]
 
 
 def newest(facts: PatientFacts, analyte: Analyte, protocol: Protocol) -> LabResult | None:

@@ -260,6 +260,37 @@ def test_j13_an_element_of_wrong_type_is_not_there(code: Any) -> None:
 
 
 @pytest.mark.fault("J16")
+@pytest.mark.fault("D24")
+@pytest.mark.parametrize(
+    ("code", "text", "certain"),
+    [
+        ("sct:84027009", "Pernicious anaemia", True),
+        ("sct:84027009", "Family history of pernicious anaemia", False),
+        ("cm:D51.0", "Screening for pernicious anaemia", False),
+        ("cm:R20.2", "?paraesthesia", False),
+        ("cm:G32.0", "Rule out subacute combined degeneration", False),
+        ("cm:C18.9", "History of colon cancer", False),
+        ("cm:C18.9", "Colon cancer, in remission", False),
+        ("cm:C18.9", "Colon cancer, family informed", True),
+        ("sct:84027009", "History of pernicious anaemia", True),  # it does not go away
+        # No text takes away what forbids a medicine, or what makes a result uncertain.
+        ("sct:58610003", "Family history of Leber optic neuropathy", True),
+        ("cm:O09.90", "Supervision of suspected high risk pregnancy", True),
+    ],
+)
+def test_d24_a_code_whose_text_doubts_it_is_not_sure(code: str, text: str, certain: bool) -> None:
+    found = read(concept(code, text=text))
+    assert found
+    assert {f.certainty is Certainty.CONFIRMED for f in found} == {certain}
+
+
+def test_a_display_belongs_to_its_code_system_and_takes_nothing_back() -> None:
+    code = concept("cm:R20.2")
+    code["coding"][0]["display"] = "Suspected paresthesia of skin"
+    (found,) = read(code)
+    assert found.certainty is Certainty.CONFIRMED
+
+
 def test_j16_long_texts_take_no_time() -> None:
     assert read(concept("cm:I10", text="no history of " * 10_000 + "sickle cell")) == ()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from regimen.facts import Analyte, Flag
-from regimen.labs import Verdict, below, raised, verdict
+from regimen.labs import Verdict, below, newest_first, raised, verdict
 from regimen.protocol import load_protocol
 from tests.unit.regimen.builders import lab
 
@@ -132,3 +133,45 @@ def test_haemoglobin_below_80_is_severe_in_any_unit(
 ) -> None:
     result = lab(Analyte.HAEMOGLOBIN, value, unit, comparator=comparator)
     assert below(result, Decimal(80)) is expected
+
+
+DATE_ONLY = "2026-06-10T00:00:00.000000+00:00 "
+MORNING, EVENING = "2026-06-10T07:30:00.000000+00:00 ", "2026-06-10T19:00:00.000000+00:00 "
+
+
+@pytest.mark.fault("D19", "D20")
+@pytest.mark.parametrize(
+    ("analyte", "unit", "worse", "better"),
+    [
+        (Analyte.B12_TOTAL, "pg/mL", "120", "420"),
+        (Analyte.HAEMOGLOBIN, "g/L", "62", "118"),
+        (Analyte.POTASSIUM, "mmol/L", "3.1", "4.2"),
+        (Analyte.EGFR, "mL/min", "40", "90"),
+        (Analyte.MCV, "fL", "112", "90"),
+        (Analyte.MMA, "umol/L", "0.6", "0.2"),
+    ],
+)
+def test_of_two_results_of_one_day_the_later_comes_first_where_it_is_known(
+    analyte: Analyte, unit: str, worse: str, better: str
+) -> None:
+    def first(moment_of_worse: str, moment_of_better: str) -> str:
+        pair = [
+            replace(lab(analyte, worse, unit), moment=moment_of_worse),
+            replace(lab(analyte, better, unit), moment=moment_of_better),
+        ]
+        for given in (pair, pair[::-1]):
+            (found, _) = newest_first(given, PROTOCOL)
+        return str(found.value)
+
+    assert first(MORNING, EVENING) == better
+    assert first(EVENING, MORNING) == worse
+    for undecided in ((DATE_ONLY, EVENING), (MORNING, DATE_ONLY), (MORNING, MORNING), ("", "")):
+        assert first(*undecided) == worse
+    issued = "2026-06-12T08:00:00.000000+00:00"
+    assert first(DATE_ONLY, DATE_ONLY + issued) == better  # reported later: it corrects
+
+
+def test_on_one_day_a_result_that_cannot_be_judged_comes_before_a_normal_one() -> None:
+    unknown = replace(lab(value="900", unit=None), moment=DATE_ONLY)
+    normal = replace(lab(value="420"), moment=EVENING)
+    assert [r.unit for r in newest_first([normal, unknown], PROTOCOL)] == [None, "pg/mL"]
