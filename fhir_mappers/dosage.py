@@ -46,13 +46,12 @@ def _dose_ug(value: Json, medicine: Medicine) -> Decimal | None:
 
 def dose_of(dosage: Json, medicine: Medicine) -> Decimal | None:
     """The dose of one dosage; the greatest where there is a range or several are given."""
-    places = [*dicts(dosage.get("doseAndRate"))[:_MOST_LINES], dosage]
-    for place in places:
-        doses = [_dose_ug(one, medicine) for one in _quantities(place)]
-        known = [dose for dose in doses if dose is not None]
-        if known:
-            return max(known)
-    return None
+    doses = [
+        _dose_ug(one, medicine)
+        for place in (*dicts(dosage.get("doseAndRate"))[:_MOST_LINES], dosage)
+        for one in _quantities(place)
+    ]
+    return max((dose for dose in doses if dose is not None), default=None)
 
 
 def _quantities(place: Json) -> list[Json]:

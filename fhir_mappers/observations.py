@@ -453,13 +453,17 @@ def _flag(element: Json) -> Flag | None:
     return found.pop() if len(found) == 1 else None
 
 
+_ORDINALS = {"answer-yes": Flag.POSITIVE, "answer-no": Flag.NEGATIVE}
+
+
 def _ordinal(element: Json) -> Flag | None:
-    """A value that is the word "positive" or "negative" and nothing more."""
-    texts = [*words.texts_of(element.get("valueCodeableConcept"))]
+    """A value that is "positive" or "negative" and nothing more, by its code or its words."""
+    concept = element.get("valueCodeableConcept")
+    coded = {_ORDINALS[name] for name in value_sets().sets_of(concept) & _ORDINALS.keys()}
     plain = el.text(element.get("valueString"))
-    found = {
+    found = coded | {
         _FLAG_WORDS[text.lower()]
-        for text in (*texts, plain or "")
+        for text in (*words.texts_of(concept), plain or "")
         if text.lower() in ("positive", "negative")
     }
     return found.pop() if len(found) == 1 else None

@@ -202,7 +202,10 @@ def _without_duplicates(removed: Sequence[_Removed]) -> list[_Removed]:
     kept: list[_Removed] = []
     for one in sorted(removed, key=_most_telling_first):
         twin = next((k for k in kept if _same_operation(k, one)), None)
-        if twin is None:
+        perhaps = next((k for k in kept if _perhaps_same_operation(k, one)), None)
+        if twin is None and perhaps is not None:
+            kept[kept.index(perhaps)] = _once_or_more(perhaps, 2)
+        elif twin is None:
             kept.append(one)
         elif one.complete and not twin.complete:
             kept[kept.index(twin)] = replace(twin, complete=True)
@@ -220,6 +223,27 @@ def _same_operation(kept: _Removed, other: _Removed) -> bool:
     if kept.day != other.day:
         return False
     return other.length is None or _same_length(kept, other)
+
+
+def _perhaps_same_operation(kept: _Removed, other: _Removed) -> bool:
+    """ "2024-03" and "2024-03-12" may be one operation, or two of one length: it is not known."""
+    if kept.day is None or other.day is None or kept.day == other.day:
+        return False
+    overlap = kept.day[0] <= other.day[1] and other.day[0] <= kept.day[1]
+    return overlap and kept.record.label == other.record.label and _same_length(kept, other)
+
+
+def _once_or_more(removed: _Removed, times: int) -> _Removed:
+    """A length that was recorded so many times: from once to all of them together."""
+    measured = removed.length
+    if measured is None or measured.length is None:
+        return removed
+    length = whole = measured.length
+    for _ in range(times - 1):
+        whole += length
+    span = Length(length.low, whole.high, length.low_open, whole.high_open)
+    reported = f"{measured.as_reported}, recorded {times} times"
+    return replace(removed, length=replace(measured, length=span, as_reported=reported))
 
 
 def _same_length(one: _Removed, other: _Removed) -> bool:
@@ -276,16 +300,8 @@ def _alone(groups: Sequence[Sequence[Measurement]]) -> Iterator[_Removed]:
     for group in groups:
         one = _by_itself(group)
         same.setdefault(one.length.length if one.length else None, []).append(one)
-    for length, repeated in same.items():
-        first = repeated[0]
-        if len(repeated) > 1 and length is not None and first.length is not None:
-            whole = length
-            for _ in repeated[1:]:
-                whole += length
-            span = Length(length.low, whole.high, length.low_open, whole.high_open)
-            reported = f"{first.length.as_reported}, recorded {len(repeated)} times"
-            first = replace(first, length=replace(first.length, length=span, as_reported=reported))
-        yield first
+    for repeated in same.values():
+        yield _once_or_more(repeated[0], len(repeated)) if len(repeated) > 1 else repeated[0]
 
 
 def _resections(removed: Iterable[_Removed]) -> Iterator[Resection]:

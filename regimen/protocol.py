@@ -85,6 +85,7 @@ class Thresholds:
     neuro_recent_months: int
     symptom_recent_months: int
     pregnancy_status_months: int
+    pregnancy_months: int
     nitrous_oxide_recent_months: int
     referral_recent_days: int
     loading_below_days: Decimal

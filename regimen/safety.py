@@ -19,6 +19,7 @@ from regimen.facts import (
     Analyte,
     Answer,
     Concept,
+    Flag,
     Ingredient,
     Order,
     OrderKind,
@@ -28,7 +29,7 @@ from regimen.facts import (
     Subject,
     Test,
 )
-from regimen.labs import below, newest
+from regimen.labs import below, in_unit, newest_first
 from regimen.phase import Stage
 from regimen.protocol import Protocol
 from regimen.recommendation import (
@@ -408,15 +409,10 @@ def potassium(c: Case) -> Result:
         return "no loading or first injection picked"
     t = c.protocol.thresholds
     limit = t.haemoglobin_severe_pregnant_g_l if c.s.pregnant else t.haemoglobin_severe_g_l
-    lines = []
-    for analyte, cut_off in (
-        (Analyte.POTASSIUM, t.potassium_low_mmol_l),
-        (Analyte.HAEMOGLOBIN, limit),
-    ):
-        result = newest(c.facts, analyte, c.protocol)
-        recent = result and within_days(result.on, c.facts.as_of, t.recent_lab_days)
-        if result and recent and below(result, cut_off):
-            lines.append(lab_line("lab", result, c.protocol))
+    lines = [
+        *_recently_low(c, Analyte.POTASSIUM, t.potassium_low_mmol_l, Flag.LOW, Flag.CRITICALLY_LOW),
+        *_recently_low(c, Analyte.HAEMOGLOBIN, limit, Flag.CRITICALLY_LOW),
+    ]
     if not lines:
         return "potassium and haemoglobin of the last 30 days are not low, or absent"
     choices = order_tests(
@@ -426,6 +422,24 @@ def potassium(c: Case) -> Result:
         note="Now, and again 48 hours after the first B12 injection",
     )
     return card(c, "potassium", because=tuple(lines), choices=choices)
+
+
+def _recently_low(c: Case, analyte: Analyte, cut_off: Decimal, *flags: Flag) -> list[Line]:
+    """The newest result, if it is below; by one of these flags where it came without a number."""
+    judged = [
+        r
+        for r in c.facts.results(analyte)
+        if not r.preliminary
+        and within_days(r.on, c.facts.as_of, c.protocol.thresholds.recent_lab_days)
+        and (in_unit(r) is not None or (r.value is None and r.flag is not None))
+    ]
+    latest = next(iter(newest_first(judged, c.protocol)), None)
+    if latest is None:
+        return []
+    if latest.value is None:
+        said = latest.flag in flags
+        return [lab_line("lab-low-flag", latest, c.protocol)] if said else []
+    return [lab_line("lab", latest, c.protocol)] if below(latest, cut_off) else []
 
 
 def _starts_treatment(c: Case, order: Order) -> bool:

@@ -147,14 +147,17 @@ def _doubtful(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def _pregnancy(facts: PatientFacts, protocol: Protocol) -> tuple[Finding, ...]:
-    """An active pregnancy diagnosis, or a pregnancy status not older than 9 months."""
-    months = protocol.thresholds.pregnancy_status_months
-    return tuple(
-        f
-        for f in _certain(facts.found(Concept.PREGNANCY), Activity.ACTIVE, Activity.NOT_STATED)
-        if (f.activity is Activity.ACTIVE and f.record.reference.startswith("Condition/"))
-        or within_months(f.since, facts.as_of, months)
-    )
+    """An active pregnancy diagnosis, unless it began too long ago to go on; or a pregnancy status
+    not older than 9 months."""
+    found = _certain(facts.found(Concept.PREGNANCY), Activity.ACTIVE, Activity.NOT_STATED)
+    return tuple(f for f in found if _goes_on(f, facts, protocol))
+
+
+def _goes_on(f: Finding, facts: PatientFacts, protocol: Protocol) -> bool:
+    t = protocol.thresholds
+    if f.activity is Activity.ACTIVE and f.record.reference.startswith("Condition/"):
+        return f.since is None or within_months(f.since, facts.as_of, t.pregnancy_months)
+    return within_months(f.since, facts.as_of, t.pregnancy_status_months)
 
 
 def finding_line(key: str, f: Finding, protocol: Protocol) -> Line:

@@ -328,6 +328,16 @@ def test_d14_a_dose_that_cannot_be_computed_is_unknown(medication: Json, quantit
 
 
 @pytest.mark.fault("D14")
+def test_d14_of_several_doses_the_greatest_counts() -> None:
+    """ "ordered" 1 mg and "calculated" 1000 mg: one of the two may be a slip, and is seen."""
+    rates = [{"doseQuantity": {"value": n, "unit": "mg"}} for n in (1, 1000)]
+    for in_order in (rates, rates[::-1]):
+        assert dosed(concept(HYDROXO_INJECTION), doseAndRate=in_order).dose_ug == 1_000_000
+    both = {"doseAndRate": rates[:1], "doseQuantity": {"value": 1000, "unit": "mg"}}
+    assert dosed(concept(HYDROXO_INJECTION), **both).dose_ug == 1_000_000
+
+
+@pytest.mark.fault("D14")
 def test_d14_the_strength_may_stand_in_the_ingredient() -> None:
     strength = {"numerator": {"value": 1, "unit": "mg"}, "denominator": {"value": 1, "unit": "mL"}}
     drug = {"resourceType": "Medication", "id": "x"}

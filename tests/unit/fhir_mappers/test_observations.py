@@ -378,6 +378,13 @@ ANTIBODIES = {
         Flag.HIGH,
     ),
     "concept": ({"valueCodeableConcept": {"text": "Positive"}}, Flag.POSITIVE),
+    "code, SNOMED CT": ({"valueCodeableConcept": concept(SCT, "10828004")}, Flag.POSITIVE),
+    "code, LOINC": ({"valueCodeableConcept": concept(LOINC, "LA6577-6")}, Flag.NEGATIVE),
+    "code against its text": (
+        {"valueCodeableConcept": {**concept(SCT, "10828004"), "text": "Negative"}},
+        None,
+    ),
+    "code of another system": ({"valueCodeableConcept": concept("urn:x", "10828004")}, None),
     "string": ({"valueString": "NEGATIVE"}, Flag.NEGATIVE),
     "sentence": ({"valueString": "positive control failed"}, None),
 }

@@ -298,3 +298,28 @@ def test_an_operation_coded_twice_is_one_finding() -> None:
     twice = operation("a", "26452005")
     twice["code"]["coding"].append({"system": PCS, "code": "0DT60ZZ"})
     assert concepts_of(read(twice)) == [Concept.GASTRECTOMY_TOTAL]
+
+
+@pytest.mark.fault("D20")
+def test_one_operation_dated_to_the_day_and_to_the_month_may_be_one_or_two() -> None:
+    found = read(
+        operation("a", on="2024-03-12"),
+        length("l", 15, of="a"),
+        operation("b", on="2024-03"),
+        length("m", 15, of="b"),
+    )
+    (resection,) = found.resections
+    assert resection.length is not None
+    assert resection.length.longer_than(Decimal(20)) is Answer.UNKNOWN
+    assert resection.length.longer_than(Decimal(14)) is Answer.YES
+    assert resection.length.longer_than(Decimal(30)) is Answer.NO
+
+
+def test_two_operations_of_one_length_in_two_months_are_two() -> None:
+    found = read(
+        operation("a", on="2024-03-12"),
+        length("l", 15, of="a"),
+        operation("b", on="2024-04"),
+        length("m", 15, of="b"),
+    )
+    assert lengths_of(found) == [15, 15]
