@@ -65,13 +65,17 @@ def test_a_full_queue_takes_nothing_more(gate: threading.Event) -> None:
 
 def test_threads_are_started_as_needed_and_end_when_idle() -> None:
     lanes = Lanes(threads=8, per_lane=8, waiting=100, keep=0.05)
-    before = threading.active_count()
+    before = set(threading.enumerate())
+
+    def started() -> int:
+        return sum(thread.name == "fetch" for thread in set(threading.enumerate()) - before)
+
     for _ in range(3):
         done = threading.Event()
         lanes.submit("a", done.set)
         assert done.wait(SECONDS)
-    assert threading.active_count() - before <= 2
-    assert until(lambda: threading.active_count() == before)
+    assert started() <= 2
+    assert until(lambda: started() == 0)
     done = threading.Event()
     assert lanes.submit("a", done.set)
     assert done.wait(SECONDS)
