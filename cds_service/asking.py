@@ -133,7 +133,10 @@ class Line:
         if running and left > 0:
             later = threading.Timer(left, _cut, [list(running.values())])
             later.daemon = True
-            later.start()
+            try:
+                later.start()
+            except RuntimeError:  # the machine has no more threads
+                _cut(running.values())
         else:
             _cut(running.values())
 

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Final
 from urllib.parse import quote
 
@@ -59,12 +60,14 @@ class Fetcher:
         wanted = _Wanted(base, request.prefetch or {}, patient_id)
         if wanted.nothing(record):
             return record  # all there: no server is looked up, no thread started
+        until = request.received + self.deadline_ms / 1000
+        if monotonic() >= until:  # nor is a server tried out by who could not wait for it
+            return _not_asked(record, request, wanted)
         try:
             server = self.network.server(base, self.authorities)
         except OSError as error:
             logs.event(logging.ERROR, "fetch-without-authorities", exception=error)
             return _not_asked(record, request, wanted)
-        until = request.received + self.deadline_ms / 1000
         with turn(server, until) as granted:
             if granted is None:
                 return _not_asked(record, request, wanted)

@@ -214,7 +214,7 @@ class _Held(HTTPConnection):
             raise NewConnectionError(self, "no connection") from error
         try:
             call.lifeline.hold(connected)
-        except TimeoutError:
+        except OSError:  # cut off already, or no file descriptor is left
             connected.close()
             raise
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

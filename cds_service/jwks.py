@@ -2,9 +2,9 @@
 
 A key set (JWKS) is a file agreed out of band, or it is fetched from the one address configured
 for the client; an address in a token is never called. What was fetched last is kept: a source that
-fails does not shut the client out, for a day at most. One thread fetches, the others wait for its
-result, and neither a failing source nor unknown key ids can cause more than one call in the
-refetch time.
+fails does not shut the client out, for a day at most. One thread fetches, others wait for its
+result if they have no key without it, and neither a failing source nor unknown key ids can cause
+more than one call in the refetch time.
 """
 
 from __future__ import annotations
@@ -150,11 +150,18 @@ class FetchedKeys:
         self._good = self._tried = float("-inf")  # when a fetch last succeeded, was last made
 
     def find(self, kid: str) -> Jwk | None:
-        if self._is_due(kid):
-            with self._lock:
+        # While one thread fetches, who has a key need not wait: a slow source must not hold up
+        # every call of its client.
+        if self._is_due(kid) and self._lock.acquire(blocking=self._known(kid) is None):
+            try:
                 # Whoever waited here finds that the fetch was made: nothing is due any more.
                 if self._is_due(kid):
                     self._renew()
+            finally:
+                self._lock.release()
+        return self._known(kid)
+
+    def _known(self, kid: str) -> Jwk | None:
         if self._clock() - self._good > self._ttl + STALE_SECONDS:
             return None
         return _the_one(kid, self._keys)

@@ -54,7 +54,11 @@ class KeySource:
         client = self._client(uri)
         work = partial(_work, client, uri, lifeline, replies)
         self._thread = Thread(target=work, name="jwks", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # the machine has no more
+            client.close()
+            raise FetchFailed("no-thread") from None
         try:
             reply = replies.get(timeout=SECONDS)
         except Empty:

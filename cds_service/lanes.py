@@ -7,11 +7,14 @@ takes nothing more: both are for the caller to say.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from cds_service import logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,26 @@ class Lanes:
         self._closed = False
 
     def submit(self, lane: Hashable, run: Callable[[], None]) -> bool:
-        """Have `run` called, soon. It must not raise. False: too much is waiting already."""
+        """Have `run` called, soon. It must not raise. False: it will not be."""
         with self._change:
             if self._closed or len(self._queue) >= self._waiting:
                 return False
+            if self._idle <= len(self._queue) and self._threads < self._most:
+                self._start()
+            if not self._threads:
+                return False
             self._queue.append(_Task(lane, run))
-            if self._idle < len(self._queue) and self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._work, name="fetch", daemon=True).start()
             self._change.notify()
         return True
+
+    def _start(self) -> None:
+        """One thread more, if the machine has one."""
+        try:
+            threading.Thread(target=self._work, name="fetch", daemon=True).start()
+        except RuntimeError as error:
+            logs.event(logging.ERROR, "fetch-without-thread", exception=error)
+        else:
+            self._threads += 1
 
     def close(self, within: float = 5.0) -> None:
         """Take nothing more and wait for the threads to end."""

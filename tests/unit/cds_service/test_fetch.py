@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,19 @@ class Asker:
         self.network, self.stub = network, stub
         self.fetcher = Fetcher(network, Allowed.of([stub.url]), deadline_ms=5000)
         self.fetches: list[Any] = []
+        self.received = 0.0  # seconds from now
 
     def __call__(self, prefetch: Json | None = None, patient_id: str = "p") -> Prefetched:
         raw = {k: msgspec.Raw(json.dumps(v).encode()) for k, v in (prefetch or {}).items()}
         request = HookRequest(
-            "order-select", "x", msgspec.Raw(b"{}"), raw, self.stub.url, GRANT, fetches=self.fetches
+            "order-select",
+            "x",
+            msgspec.Raw(b"{}"),
+            raw,
+            self.stub.url,
+            GRANT,
+            received=time.monotonic() + self.received,
+            fetches=self.fetches,
         )
         return self.fetcher(read_prefetch(raw, patient_id), request, patient_id)
 
@@ -347,6 +356,26 @@ def test_a_server_that_is_left_alone_leaves_gaps(ask: Asker, stub: FhirStub) -> 
     assert ask.fetches[-1] == ("all", "not_asked", 0.0)
     assert kinds(found, Subject.ORDERS) == {GapKind.SERVER_ERROR}
     assert kinds(found, Subject.ALLERGIES) == {GapKind.SERVER_ERROR}
+
+
+@pytest.mark.fault("F11")
+def test_a_call_without_time_left_is_not_the_one_that_tries_a_server_out(
+    ask: Asker, stub: FhirStub
+) -> None:
+    stub.behaviour = always(Reply(503, outcome()))
+    for _ in range(3):
+        ask()
+    asked = len(stub.seen)
+    stub.behaviour = record([PATIENT])
+    base = Allowed.of([stub.url]).find(stub.url)
+    assert base is not None
+    breaker = ask.network.server(base).breaker
+    breaker._asked_again -= 60  # the pause is over
+    ask.received = -60.0
+    assert kinds(ask(), Subject.CONDITIONS) == {GapKind.SERVER_ERROR}
+    assert len(stub.seen) == asked
+    ask.received = 0.0
+    assert ask().states["conditions"] is State.EMPTY
 
 
 def test_only_so_many_medicines_are_fetched_what_runs_now_first(ask: Asker, stub: FhirStub) -> None:

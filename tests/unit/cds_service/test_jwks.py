@@ -335,21 +335,57 @@ def test_a_slow_answer_is_not_waited_for(head):
 
 @pytest.mark.fault("A20")
 def test_a_source_that_drips_keeps_no_thread(source):
+    ended = threading.Event()
+
     def drip(handler) -> None:
         handler.send_response(200)
         handler.end_headers()
         try:
-            for _ in range(20):
+            for _ in range(100):
                 handler.wfile.write(b" ")
-                time.sleep(0.5)
+                time.sleep(0.1)
         except OSError:
-            pass
+            ended.set()
 
     source.answer = drip
     with pytest.raises(FetchFailed, match="too-slow"):
         KeySource()(url(source))
-    time.sleep(0.3)
+    assert ended.wait(1), "it was not hung up on"
     assert not [thread for thread in threading.enumerate() if thread.name == "jwks"]
+
+
+@pytest.mark.fault("A20", "A22")
+def test_who_knows_the_key_does_not_wait_for_a_source_that_hangs(clock):
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(Source):
+        def __call__(self, uri: str) -> bytes:
+            if self.calls:
+                hangs.set()
+                assert goes_on.wait(10)
+            return super().__call__(uri)
+
+    keys = cached(Hanging(es384()), clock, ttl=60)
+    assert keys.find("one")
+    clock.now += 60
+    one = threading.Thread(target=keys.find, args=("one",))
+    one.start()
+    assert hangs.wait(10)
+    started = time.monotonic()
+    assert keys.find("one"), "by the set there is"
+    assert time.monotonic() - started < 1
+    goes_on.set()
+    one.join(10)
+
+
+@pytest.mark.fault("A20")
+def test_without_a_thread_to_be_had_nothing_is_fetched(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(FetchFailed, match="no-thread"):
+        KeySource()("http://127.0.0.1:9/")
 
 
 @pytest.mark.fault("A20", "F25")

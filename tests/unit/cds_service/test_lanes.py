@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_threads_are_started_as_needed_and_end_when_idle() -> None:
     done = threading.Event()
     assert lanes.submit("a", done.set)
     assert done.wait(SECONDS)
+    lanes.close()
+
+
+def test_without_a_thread_to_be_had_it_says_no_and_goes_on_later() -> None:
+    lanes = Lanes(threads=2, per_lane=2, waiting=10)
+    ran: list[str] = []
+    no_more = RuntimeError("can't start new thread")
+    with patch.object(threading.Thread, "start", side_effect=no_more):
+        assert not lanes.submit("a", lambda: ran.append("refused"))
+        assert not lanes.submit("a", lambda: ran.append("refused"))
+    done = threading.Event()
+    assert lanes.submit("a", done.set)
+    assert done.wait(SECONDS)
+    assert not ran, "whoever was told no does not wait for it"
     lanes.close()
 
 
