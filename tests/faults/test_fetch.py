@@ -426,20 +426,6 @@ def test_f11_what_a_call_waited_for_a_thread_is_inside_the_deadline(
 
 
 @pytest.mark.fault("F11")
-def test_f11_what_a_call_waited_for_its_turn_is_taken_from_its_deadline(
-    hurried: Caller, stub: FhirStub
-) -> None:
-    stub.behaviour = hang
-    try:
-        WAITING.began(SHORT_MS / 1000 / 2)
-        asked = hurried.ask(stub.url)
-    finally:
-        WAITING.began(0.0)
-    assert asked.is_unread
-    assert SHORT_MS / 1000 * 0.4 < asked.seconds < SHORT_MS / 1000 * 0.9
-
-
-@pytest.mark.fault("F11")
 def test_f11_the_deadline_holds_when_nobody_accepts(hurried: Caller) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/fhir"
