@@ -55,7 +55,12 @@ from regimen.recommendation import (
 
 SUMMARY_UNITS: Final = 139  # UTF-16 code units: the standard says fewer than 140
 LABEL_UNITS: Final = 250
-_MARKUP: Final = re.compile(r"([\\`*_\[\]<|~])")
+# What means something wherever it stands: signs, references to characters, addresses.
+_MARKUP: Final = re.compile(
+    r"([\\`*_\[\]<|~@]|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.)", re.ASCII | re.IGNORECASE
+)
+# What makes a line a heading, a quotation or a list.
+_LEADING: Final = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[#>+-]))", re.ASCII)
 # Controls and bidirectional overrides could reorder or hide what a prescriber reads.
 _UNPRINTABLE: Final = re.compile(
     "[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+"
@@ -114,8 +119,8 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which nothing is GitHub Markdown or HTML."""
-    return _MARKUP.sub(r"\\\1", plain(text))
+    """Text that reads as it is written where GitHub Markdown and HTML are rendered."""
+    return _LEADING.sub(r"\1\\", _MARKUP.sub(r"\\\1", plain(text)))
 
 
 def clip(text: str, units: int) -> str:
