@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any, Final
 
 from gunicorn import util
-from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import (
     LimitRequestHeaders,
     LimitRequestLine,
@@ -32,7 +31,7 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from cds_service import errors, logs
+from cds_service import errors, logs, metrics
 from cds_service.limits import WAITING
 
 #: From the first byte of a request: the head; all of it. Then for its answer to be taken.
@@ -46,9 +45,9 @@ END_SECONDS: float = 5.0
 PLACES: Final = 12
 #: Of a body nobody wanted: clients read the refusal only when they have sent all of it.
 _MOST_DISCARDED: Final = 128 * 1024 * 1024
-#: A worker keeps no more than this of bodies that have not all come, in bodies of the longest.
+#: The bodies of all calls of a worker together are no more than so many of the longest.
 _KEPT_BODIES: Final = 8
-_SMALL_BODY: Final = 64 * 1024
+_PIECE: Final = 1024 * 1024
 _READ: Final = 64 * 1024
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)  # here or on the machine
@@ -195,45 +194,63 @@ class PatientWorker(ThreadWorker):
             req.force_close()  # the application refuses it unread
             req._expected_100_continue = False  # noqa: SLF001  the client need not send it
             return super().handle_request(req, conn)
-        if req._expected_100_continue:  # noqa: SLF001
-            req._expected_100_continue = False  # noqa: SLF001  or gunicorn says it, but later
-            conn.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        with self._room_for(length if isinstance(req.body.reader, LengthReader) else None):
-            self._receive(req, length)
-            return super().handle_request(req, conn)
+        with self._counted() as count:
+            if req._expected_100_continue:  # noqa: SLF001
+                self._check_room_for(length)
+                req._expected_100_continue = False  # noqa: SLF001  or gunicorn says it, but later
+                conn.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._receive(req, length, count)
+            try:
+                return super().handle_request(req, conn)
+            finally:
+                req.body = io.BytesIO()  # a connection that is kept keeps no body
 
-    def _receive(self, req: Any, length: int) -> None:
+    def _receive(self, req: Any, length: int, count: Callable[[int], None]) -> None:
         """Read the body, so that nobody waits for it in a place."""
+        pieces, missing = [], self._longest + 1
         try:
-            data = req.body.read(self._longest + 1)
+            while missing and (piece := req.body.read(min(_PIECE, missing))):
+                count(len(piece))
+                pieces.append(piece)
+                missing -= len(piece)
         except NoMoreData:
             raise Broken from None
+        data = b"".join(pieces)
         if len(data) < length:
             raise Broken
-        if len(data) > self._longest:
+        if not missing:
             req.force_close()  # the application refuses it; where the next begins is not known
         req.body = io.BytesIO(data)
 
     @contextmanager
-    def _room_for(self, length: int | None) -> Iterator[None]:
-        """Room for a body. `length` None: nobody knows how much it will be."""
-        size = self._longest if length is None else length
-        size = size if size > _SMALL_BODY else 0
-        with self._kept_lock:
-            if size and self._kept + size > _KEPT_BODIES * self._longest:
-                raise TooMuch
-            self._kept += size
+    def _counted(self) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of a body that are kept, until its call is over."""
+        counted = 0
+
+        def count(size: int) -> None:
+            nonlocal counted
+            with self._kept_lock:
+                self._check_room_for(size)
+                self._kept += size
+                counted += size
+
         try:
-            yield
+            yield count
         finally:
             with self._kept_lock:
-                self._kept -= size
+                self._kept -= counted
+
+    def _check_room_for(self, size: int) -> None:
+        if self._kept + size > _KEPT_BODIES * self._longest:
+            raise TooMuch
 
     def handle_error(
         self, _req: object, client: ClientSocket, _addr: object, exc: Exception
     ) -> None:
         """Answer what could not be read as HTTP. gunicorn's own page quotes the request."""
         status = _status_of(exc)
+        if isinstance(exc, TooMuch):
+            metrics.refused("overload")
         level = logging.WARNING if status < 500 else logging.ERROR
         logs.event(level, "refused", status=status, exception=exc)
         with suppress(OSError):  # the client is gone: nobody is left to answer

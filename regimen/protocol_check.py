@@ -102,8 +102,16 @@ _MAY_BE_ZERO: Final = frozenset(
     }
 )
 #: These decide when a danger is shown: they may be made stricter than the default's, never laxer.
-_NOT_ABOVE: Final = ("dose_critical_ug", "oral_critical_ug", "folic_acid_silent_ug_per_day")
-_NOT_BELOW: Final = ("antidote_dose_ug",)  # from here on hydroxocobalamin by vein is not judged
+_NOT_ABOVE: Final = (
+    "dose_critical_ug",
+    "oral_critical_ug",
+    "folic_acid_silent_ug_per_day",
+    "lapse_months",  # for so long a dose counts as treatment
+)
+_NOT_BELOW: Final = (
+    "antidote_dose_ug",  # from here on hydroxocobalamin by vein is not judged
+    "oral_standard_ug_per_day",  # from here on B12 by mouth counts as treatment
+)
 _IN_ORDER: Final = (
     ("b12_total_low_ng_l", "b12_total_high_ng_l"),
     ("b12_total_low_pmol_l", "b12_total_high_pmol_l"),
@@ -281,9 +289,23 @@ def _check_card(
         raise ProtocolError(f"{where}.indicator: must stay critical")
     check_template(card.summary, usual["summary"], f"{where}.summary")
     check_template(card.proposal, usual["proposal"], f"{where}.proposal")
+    if card.summary == usual["summary"] and _names(card) != usual.get("names"):
+        raise ProtocolError(
+            f"{where}.names: must say what the summary names, which is the default's"
+        )
+    if card.names is not None and card.names.product:
+        _must_have(protocol.products, card.names.product, f"{where}.names.product")
     literal = "".join(part for part, *_ in string.Formatter().parse(card.summary))
     if len(literal) > SUMMARY_LIMIT:
         raise ProtocolError(f"{where}.summary: longer than {SUMMARY_LIMIT} characters")
+
+
+def _names(card: CardText) -> dict[str, Any] | None:
+    """What the summary is said to name, as it is written in the data."""
+    if card.names is None:
+        return None
+    said = dataclasses.asdict(card.names)
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in said.items()}
 
 
 def _check_phrases(phrases: Mapping[str, Any], default: Mapping[str, str]) -> None:

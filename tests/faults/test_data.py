@@ -15,6 +15,7 @@ from cds_service.hooks.order_select import answer as answer_of
 from cds_service.hooks.request import decode_order_select, decode_request
 from cds_service.services import Services
 from cds_service.settings import Settings
+from cds_service.tenants import development_tenant
 from regimen.protocol import load_protocol
 from tests.support.cases import (
     AS_OF,
@@ -457,7 +458,7 @@ def test_a_draft_of_the_session_can_be_restricted(label):
     draft(request)["meta"] = {"security": [label]}
     assert topics(ask_vignette(request)) == {"ivroute": "warning"}
     call = decode_request(json.dumps(request).encode())
-    services = Services(Settings(), lambda: AS_OF, load_protocol())
+    services = Services(Settings(), lambda: AS_OF, load_protocol(), development_tenant(Settings()))
     kept = answer_of(decode_order_select(call.context), call, services)
     told = {o.why for o in kept.outcomes if not o.fired}
     assert (told == {"not told: the record has restricted entries"}) == (label is RESTRICTED)
@@ -472,7 +473,7 @@ def test_what_is_recorded_of_a_decision_names_no_restricted_entry():
     record = {"results": [{"test": "B12", "value": "320 pg/mL"}], "conditions": conditions}
     request = labelled(request_for(made_up([INJECTION], record=record)), [RESTRICTED])
     call = decode_request(json.dumps(request).encode())
-    services = Services(Settings(), lambda: AS_OF, load_protocol())
+    services = Services(Settings(), lambda: AS_OF, load_protocol(), development_tenant(Settings()))
     kept = answer_of(decode_order_select(call.context), call, services)
     assert "nitrous" not in str([(o.rule, o.fired, o.why) for o in kept.outcomes]).lower()
     assert "nitrous" not in str(kept.rules).lower()

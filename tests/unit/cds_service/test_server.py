@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -90,10 +90,13 @@ def server() -> Iterator[Running]:
     running.process.communicate()
 
 
-def call(connection: http.client.HTTPConnection, envelope: dict) -> tuple[int, dict]:
+def call(
+    connection: http.client.HTTPConnection, envelope: dict, *, chunked: bool = False
+) -> tuple[int, dict]:
     headers = {"Content-Type": "application/json"}
-    body = json.dumps(envelope)
-    connection.request("POST", "/cds-services/b12-order-select", body=body, headers=headers)
+    body = json.dumps(envelope).encode()
+    sent = iter([body]) if chunked else body
+    connection.request("POST", "/cds-services/b12-order-select", body=sent, headers=headers)
     response = connection.getresponse()
     return response.status, json.loads(response.read())
 
@@ -385,9 +388,65 @@ def test_slow_clients_hold_up_nobody(server, envelope, kinds):
             assert call(connection, envelope) == (200, {"cards": []})
             connection.close()
             times.append(time.monotonic() - began)
+        # Nor does what slow clients announce keep out what others send.
+        connection = server.connect()
+        long = envelope | {"extension": {"x": "x" * 200_000}}
+        assert call(connection, long) == (200, {"cards": []})
+        assert call(connection, envelope, chunked=True) == (200, {"cards": []})
+        connection.close()
     assert sorted(times)[37] < 0.5
     _, _, err = server.stop()
     assert "Traceback" not in err
+
+
+@needs_proc
+@pytest.mark.fault("O03", "H15")
+def test_a_connection_that_is_kept_keeps_no_body(envelope):
+    envelope["context"]["selections"] = []
+    long = envelope | {"extension": {"x": "x" * 10_000_000}}
+    server = Running(free_port(), B12_CDS_WORKERS="1")
+    try:
+        assert server.get("/healthz") == 200
+        (worker,) = server.workers()
+        with ExitStack() as held:
+            sizes = []
+            for _ in range(12):
+                connection = held.enter_context(closing(server.connect()))
+                assert call(connection, long) == (200, {"cards": []})
+                sizes.append(resident_mb(worker))
+            assert sizes[-1] - sizes[1] < 40, sizes
+            # What nobody read was read all the same, so the connection can be used again.
+            connection = held.enter_context(closing(server.connect()))
+            for _ in range(2):
+                connection.request("POST", "/nowhere", body=b" " * 300_000)
+                response = connection.getresponse()
+                assert response.status == 404
+                response.read()
+    finally:
+        server.stop()
+
+
+@pytest.mark.fault("H15")
+def test_more_long_bodies_than_a_worker_keeps_are_told_to_come_back():
+    server = Running(free_port(), B12_CDS_WORKERS="1", B12_CDS_MAX_BODY_BYTES="8000000")
+    try:
+        with ExitStack() as held:
+            for _ in range(8):
+                slow = held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                slow.sendall(POST + b"Content-Length: 8000000\r\n\r\n" + b" " * 7_999_999)
+            time.sleep(0.5)
+            body = b" " * 7_500_000
+            answer = server.raw(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in answer
+        assert b'cause="overload"' in server.raw(b"GET /metrics HTTP/1.0\r\n\r\n")
+    finally:
+        server.stop()
+
+
+def resident_mb(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
 
 IMPATIENT = (
