@@ -25,16 +25,14 @@ def fitted(cards: Iterable[Card], tenant: Tenant, ending: Collection[str] = ()) 
 
     `ending`: references of the drafts by which an order that runs is to be stopped.
     """
-    if tenant.client_profile == "epic":
-        return tuple(_epic(card, ending) for card in cards)
     shape = _SHAPES[tenant.client_profile]
-    return tuple(shape(card) for card in cards)
+    return tuple(shape(card, ending) for card in cards)
 
 
 # --- the profiles -----------------------------------------------------------------------------
 
 
-def _generic(card: Card) -> Card:
+def _generic(card: Card, _ending: Collection[str]) -> Card:
     return card
 
 
@@ -84,7 +82,7 @@ def _single(suggestion: Suggestion, action: Action, *, first: bool) -> Suggestio
     )
 
 
-def _sandbox(card: Card) -> Card:
+def _sandbox(card: Card, _ending: Collection[str]) -> Card:
     """The reference sandbox takes the first coding for RxNorm, and stops at the first delete."""
     return _with_actions(
         card,
@@ -95,7 +93,7 @@ def _sandbox(card: Card) -> Card:
     )
 
 
-def _crd(card: Card) -> Card:
+def _crd(card: Card, _ending: Collection[str]) -> Card:
     """Da Vinci CRD: what is deleted is replaced by another of its type in the same suggestion."""
     return _with_actions(
         card, lambda actions: [a for a in actions if a.type != "delete" or _replaced(a, actions)]
@@ -155,8 +153,9 @@ def _rxnorm_first(codings: _Codings) -> _Codings:
     return sorted(codings, key=lambda coding: not _is_of(coding, RXNORM))
 
 
-_SHAPES: Final[Mapping[ClientProfile, Callable[[Card], Card]]] = {
+_SHAPES: Final[Mapping[ClientProfile, Callable[[Card, Collection[str]], Card]]] = {
     "generic": _generic,
+    "epic": _epic,
     "sandbox": _sandbox,
     "crd": _crd,
 }

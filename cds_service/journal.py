@@ -62,8 +62,9 @@ def hook_call(call: Call, status: int, recorder: Recorder, tracing: Tracing) -> 
     gaps: Counter[tuple[str, str]] = Counter()
     for gap in call.answer.gaps:
         gaps[gap.subject.value, gap.kind.value] += gap.count
-    _count(call, status, gaps)
-    _trace(call, status, tracing)
+    whose = _whose(call)
+    _count(call, whose, status, gaps)
+    tracing.call(call.seconds, {**whose, "status": status})
     if call.services is not None:
         _record(call, call.services, call.decided_status or status, gaps, recorder)
     logs.event(
@@ -138,8 +139,7 @@ def _whose(call: Call) -> dict[str, str]:
     return {"service": call.service or "none", "tenant": tenant, "mode": mode}
 
 
-def _count(call: Call, status: int, gaps: Gaps) -> None:
-    whose = _whose(call)
+def _count(call: Call, whose: dict[str, str], status: int, gaps: Gaps) -> None:
     tenant = whose["tenant"]
     metrics.called(**whose, status=status, seconds=call.seconds)
     topics = [(card.source.topic, card.indicator) for card in call.answer.cards]
@@ -148,8 +148,3 @@ def _count(call: Call, status: int, gaps: Gaps) -> None:
         metrics.gap(key, kind, count)
     for fetch in call.fetches:
         metrics.fetched(tenant, fetch.outcome, fetch.ms / 1000)
-
-
-def _trace(call: Call, status: int, tracing: Tracing) -> None:
-    if tracing.is_on:
-        tracing.call(call.seconds, {**_whose(call), "status": status})

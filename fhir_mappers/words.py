@@ -84,7 +84,8 @@ def said(phrase: re.Pattern[str], texts: Iterable[str], unless: re.Pattern[str] 
 
 def named(phrase: re.Pattern[str], texts: Iterable[str]) -> bool:
     """Does one of the texts contain the phrase, even to deny it? Where that is the safe side."""
-    # In one go, as it is asked of every medicine of a record; no phrase reaches across the bar.
+    # In one go, as it is asked of every medicine of a record. Only LEBER could reach across the
+    # bar, and that is asked of each text again, by `said`.
     return phrase.search("|".join([text[: el.MAX_TEXT] for text in texts])) is not None
 
 

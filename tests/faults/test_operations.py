@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.calling_back import GRANT
 from tests.support.fhir_stub import FhirStub, Line, Reply, Seen, hang
 from tests.support.server import CALL, Server, free_port, running, within
 from tests.support.tokens import es384, key_set, token, write_tenants
@@ -408,13 +409,7 @@ def descriptors(pid: int) -> dict[str, str]:
 def test_workers_share_no_connection_with_each_other_or_their_parent(tmp_path, source, golden):
     """Key sets, a FHIR server and the store were all in use. What they share is the open port."""
     body = {name: part for name, part in golden.items() if name != "prefetch"}
-    body["fhirAuthorization"] = {
-        "access_token": "t",
-        "token_type": "Bearer",
-        "expires_in": 300,
-        "scope": "user/*.read",
-        "subject": "client",
-    }
+    body["fhirAuthorization"] = GRANT
 
     def empty(seen: Seen, line: Line) -> Reply:
         return Reply(200, {"resourceType": "Bundle", "type": "searchset"})

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.calling_back import GRANT
 from tests.support.fhir_stub import FhirStub, Line, Reply, Seen
 from tests.support.server import CALL, Server
 from tests.support.tokens import token, write_tenants
@@ -155,13 +156,7 @@ def slow(seen: Seen, line: Line) -> Reply:
 def test_a_tenant_whose_ehr_is_slow_does_not_slow_the_other(tmp_path):
     body = json.loads((GOLDEN / "request.json").read_text("utf-8"))
     del body["prefetch"]
-    body["fhirAuthorization"] = {
-        "access_token": "t",
-        "token_type": "Bearer",
-        "expires_in": 300,
-        "scope": "user/*.read",
-        "subject": "client",
-    }
+    body["fhirAuthorization"] = GRANT
     heard: Counter[str] = Counter()
     with FhirStub(slow) as stub:
         body["fhirServer"] = stub.url
