@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from cds_service.hooks.response import (
@@ -51,6 +52,7 @@ from regimen.recommendation import (
     Refer,
     RemoveDraft,
     Step,
+    Topic,
 )
 
 SUMMARY_UNITS: Final = 139  # UTF-16 code units: the standard says fewer than 140
@@ -90,19 +92,11 @@ def card_for(r: Recommendation, context: CardContext) -> Card:
         summary=clip(plain(r.summary), SUMMARY_UNITS),
         indicator=r.indicator,
         detail=detail(r, context),
-        source=Source(
-            label=source_label(context.protocol),
-            url=f"{context.public_url}/about/protocol",
-            topic=Coding(
-                code=r.topic.value,
-                system=f"{context.public_url}/fhir/CodeSystem/card-topic",
-                display=r.topic.value,
-            ),
-        ),
+        source=_source(r.topic, context.protocol, context.public_url),
         suggestions=suggestions,
         selection_behavior=_behavior(r) if suggestions else None,
-        override_reasons=_override_reasons(r, context),
-        links=_links(r, context),
+        override_reasons=_reasons(r.override_reasons, context.protocol, context.public_url),
+        links=_links(r.statements, context.protocol, context.public_url),
     )
 
 
@@ -150,8 +144,8 @@ def detail(r: Recommendation, context: CardContext) -> str:
         _section("Not known", r.unknown),
         _section("Proposed", r.proposal),
         _section("Also consider", r.remarks),
-        _sources(r, context.protocol),
-        escaped(footer(context.protocol, context.today)),
+        _sources(r.statements, context.protocol),
+        _footer(context.protocol, context.today),
     )
     return "\n\n".join(part for part in sections if part)
 
@@ -168,21 +162,6 @@ def _sourced(line: Line) -> str:
     return f"{line.text} ({', '.join(kinds)})" if kinds else line.text
 
 
-def _sources(r: Recommendation, protocol: Protocol) -> str:
-    """The statements, each with the sources it was compared with, verified or not."""
-    if not r.statements:
-        return ""
-    lines = []
-    for key in r.statements:
-        statement = protocol.statements[key]
-        cited = [protocol.citations[c] for c in statement.citations]
-        names = ", ".join(
-            f"{c.publisher} {c.year}{'' if c.verified else ' (unverified)'}" for c in cited
-        )
-        lines.append(f"- {escaped(f'{key}: {statement.says}. {names}')}")
-    return "\n".join(["**Where this comes from**", "", *lines])
-
-
 def footer(protocol: Protocol, today: date) -> str:
     known = protocol.knowledge
     status = "this protocol is a draft, no clinician has signed it"
@@ -195,9 +174,50 @@ def footer(protocol: Protocol, today: date) -> str:
     )
 
 
-def _override_reasons(r: Recommendation, context: CardContext) -> tuple[Coding, ...]:
-    local = f"{context.public_url}/fhir/CodeSystem/override-reason"
-    reasons = (context.protocol.override_reasons[key] for key in r.override_reasons)
+# --- what is the same on every card of a kind ---------------------------------------------------
+
+# Made once for each protocol: nothing in it is about a patient.
+_once = lru_cache(maxsize=512)
+
+
+@_once
+def _source(topic: Topic, protocol: Protocol, public_url: str) -> Source:
+    return Source(
+        label=source_label(protocol),
+        url=f"{public_url}/about/protocol",
+        topic=Coding(
+            code=topic.value,
+            system=f"{public_url}/fhir/CodeSystem/card-topic",
+            display=topic.value,
+        ),
+    )
+
+
+@_once
+def _sources(statements: tuple[str, ...], protocol: Protocol) -> str:
+    """The statements, each with the sources it was compared with, verified or not."""
+    if not statements:
+        return ""
+    lines = []
+    for key in statements:
+        statement = protocol.statements[key]
+        cited = [protocol.citations[c] for c in statement.citations]
+        names = ", ".join(
+            f"{c.publisher} {c.year}{'' if c.verified else ' (unverified)'}" for c in cited
+        )
+        lines.append(f"- {escaped(f'{key}: {statement.says}. {names}')}")
+    return "\n".join(["**Where this comes from**", "", *lines])
+
+
+@_once
+def _footer(protocol: Protocol, today: date) -> str:
+    return escaped(footer(protocol, today))
+
+
+@_once
+def _reasons(keys: tuple[str, ...], protocol: Protocol, public_url: str) -> tuple[Coding, ...]:
+    local = f"{public_url}/fhir/CodeSystem/override-reason"
+    reasons = (protocol.override_reasons[key] for key in keys)
     return tuple(
         Coding(
             code=reason.code,
@@ -208,16 +228,15 @@ def _override_reasons(r: Recommendation, context: CardContext) -> tuple[Coding, 
     )
 
 
-def _links(r: Recommendation, context: CardContext) -> tuple[Link, ...]:
-    page = f"{context.public_url}/about/protocol"
+@_once
+def _links(statements: tuple[str, ...], protocol: Protocol, public_url: str) -> tuple[Link, ...]:
+    page = f"{public_url}/about/protocol"
     links = [
         Link(label=f"Protocol statement {key}", url=f"{page}#{key}", type="absolute")
-        for key in r.statements[:1]
+        for key in statements[:1]
     ]
     cited = [
-        context.protocol.citations[c]
-        for key in r.statements
-        for c in context.protocol.statements[key].citations
+        protocol.citations[c] for key in statements for c in protocol.statements[key].citations
     ]
     primary = next((c for c in cited if c.url), None)
     if primary is not None:

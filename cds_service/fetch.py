@@ -326,7 +326,7 @@ def _extended(
     counts = Counter({(gap.subject, gap.kind): gap.count for gap in record.gaps})
     counts.update(gaps)
     short = {subject for subject, _ in gaps}
-    by_code = Counter(("Medication", one.relevance is scan.Relevance.BY_CODE) for one in fetched)
+    by_code = Counter(("Medication", bool(one.relevance.recognised)) for one in fetched)
     return replace(
         record,
         resources=record.resources | ({"Medication": beside} if beside else {}),

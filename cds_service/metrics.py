@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -71,6 +71,12 @@ def _metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
+@lru_cache(maxsize=4096)  # asked twenty times a call; a label itself looks its child up each time
+def _one(name: str, *labels: str) -> Any:
+    """The counter or histogram of this name, with these labels."""
+    return getattr(_metrics(), name).labels(*labels)
+
+
 def share(directory: Path) -> None:
     """Keep the numbers in `directory`, for all processes of this server. Before anything else."""
     if _metrics.cache_info().currsize:
@@ -96,57 +102,57 @@ def exposition() -> bytes:
 
 def called(service: str, tenant: str, mode: str, status: int, seconds: float) -> None:
     """A hook call was answered."""
-    _metrics().calls.labels(service, tenant, mode, str(status)).inc()
-    _metrics().call_seconds.labels(service).observe(seconds)
+    _one("calls", service, tenant, mode, str(status)).inc()
+    _one("call_seconds", service).observe(seconds)
 
 
 def advised(tenant: str, cards: Iterable[tuple[str, str]]) -> None:
     """Cards were made: (topic, indicator) of each."""
     for topic, indicator in cards:
-        _metrics().cards.labels(tenant, topic, indicator).inc()
+        _one("cards", tenant, topic, indicator).inc()
 
 
 def rule_failed(rule: str) -> None:
     """A rule raised: its part of the advice is missing, and the answer says so."""
-    _metrics().rule_failures.labels(rule).inc()
+    _one("rule_failures", rule).inc()
 
 
 def gap(key: str, kind: str, count: int) -> None:
     """Something of a record was not read. `kind`: a GapKind."""
-    _metrics().gaps.labels(key, kind).inc(count)
+    _one("gaps", key, kind).inc(count)
     if kind == "other_patient":
-        _metrics().foreign.labels(key).inc(count)
+        _one("foreign", key).inc(count)
 
 
 def prefetched(key: str, state: str) -> None:
     """A prefetch key of ours was found in this state."""
-    _metrics().prefetch.labels(key, state).inc()
+    _one("prefetch", key, state).inc()
 
 
 def entries(tenant: str, recognised: Mapping[tuple[str, bool], int]) -> None:
     """So many resources of records were read: (type, does a value set have a code of it?)."""
     for (kind, known), count in recognised.items():
-        _metrics().entries.labels(tenant, kind, "yes" if known else "no").inc(count)
+        _one("entries", tenant, kind, "yes" if known else "no").inc(count)
 
 
 def fetched(tenant: str, outcome: str, seconds: float) -> None:
     """A request to a FHIR server ended. `outcome`: a word such as "ok", "status", "timeout"."""
-    _metrics().fhir_seconds.labels(tenant, outcome).observe(seconds)
+    _one("fhir_seconds", tenant, outcome).observe(seconds)
 
 
 def jwks_fetched(tenant: str, outcome: str) -> None:
     """A key set was fetched, or not."""
-    _metrics().jwks.labels(tenant, outcome).inc()
+    _one("jwks", tenant, outcome).inc()
 
 
 def refused(cause: str) -> None:
     """A call was turned away: "auth", "forbidden", "rate" or "overload"."""
-    _metrics().refused.labels(cause).inc()
+    _one("refused", cause).inc()
 
 
 def fed_back(tenant: str, items: int) -> None:
     """So many new items of feedback are kept."""
-    _metrics().feedback.labels(tenant).inc(items)
+    _one("feedback", tenant).inc(items)
 
 
 def records_dropped(count: int) -> None:

@@ -187,8 +187,8 @@ class _Value:
     state: State
     resources: list[Json] = field(default_factory=list)
     holds: set[str] = field(default_factory=set)  # types of its entries, relevant or not
-    known: list[str] = field(default_factory=list)  # types of those with a code of a value set
-    unknown: list[str] = field(default_factory=list)  # ... and of those without
+    # (type, does it carry a code of a value set?) → how many
+    recognised: dict[tuple[str, bool], int] = field(default_factory=dict)
     unreadable: int = 0
     literal: bool = False  # our template, sent as it was
     serious: bool = False  # an outcome entry says that part of it failed
@@ -211,7 +211,7 @@ def _read_value(raw: msgspec.Raw) -> _Value:
 
 def _is_literal(content: bytes) -> bool:
     """Did the client send our template as it was, its tokens not replaced?"""
-    return any(token in content for token in _LITERAL_TOKENS)
+    return b"context" in content and any(token in content for token in _LITERAL_TOKENS)
 
 
 def _other_value(content: bytes) -> _Value:
@@ -269,23 +269,27 @@ def _plain_bundle(content: bytes) -> _Value | None:
 def _take_plain(value: _Value, entries: list[_PlainEntry | None], content: bytes) -> None:
     """Takes the `entries` of the Bundle that is `content`."""
     relevant = []
+    passed: dict[tuple[str, str | None, bool | None], int] = {}
     for number, entry in enumerate(entries):
         if entry is None or entry.resource is None:
             continue
         kind = entry.resource.resource_type
-        included = entry.search is not None and entry.search.mode == "include"
         if not kind:
             value.unreadable += 1
-        elif relevance := scan.relevance(entry.resource):
-            relevant.append((number, kind, included, relevance))
+            continue
+        mode = entry.search.mode if entry.search is not None else None
+        relevance = scan.relevance(entry.resource)
+        if relevance.read:
+            relevant.append((number, kind, mode, relevance))
         else:
-            value.unknown.append(kind)
-            _hold(value, kind, included=included)
+            key = (kind, mode, relevance.recognised)
+            passed[key] = passed.get(key, 0) + 1
+    for (kind, mode, recognised), count in passed.items():
+        _note(value, kind, mode, recognised, count)
     whole = _RAW_BUNDLE.decode(content).entry if relevant else []
-    for number, kind, included, relevance in relevant:
+    for number, kind, mode, relevance in relevant:
         if _take_relevant(value, kind, whole[number]):
-            _count(value, kind, relevance)
-            _hold(value, kind, included=included)
+            _note(value, kind, mode, relevance.recognised)
 
 
 def _take_relevant(value: _Value, kind: str, entry: _BundleEntry | None) -> bool:
@@ -300,16 +304,15 @@ def _take_relevant(value: _Value, kind: str, entry: _BundleEntry | None) -> bool
     return True
 
 
-def _count(value: _Value, kind: str, relevance: scan.Relevance) -> None:
-    if relevance is scan.Relevance.BY_CODE:
-        value.known.append(kind)
-    elif relevance is not scan.Relevance.REFERS:  # else its medicine, not this, has the code
-        value.unknown.append(kind)
-
-
-def _hold(value: _Value, kind: str, *, included: bool) -> None:
-    if kind != "OperationOutcome" and not included:
-        value.holds.add(kind)
+def _note(
+    value: _Value, kind: str, mode: str | None, recognised: bool | None, count: int = 1
+) -> None:
+    """Entries of this type were there. `mode`: why, see `_mode`; `recognised`: of their codes."""
+    if recognised is not None:
+        key = (kind, recognised)
+        value.recognised[key] = value.recognised.get(key, 0) + count
+    if mode != "include" and kind != "OperationOutcome":
+        value.holds.add(kind)  # it was asked for, not added to the answer
 
 
 def _take_entry(value: _Value, raw: msgspec.Raw) -> None:
@@ -322,35 +325,32 @@ def _take_entry(value: _Value, raw: msgspec.Raw) -> None:
         return
     if _is_nothing(entry.resource):
         return
-    kind = _take(value, entry.resource)
-    if kind:
-        _hold(value, kind, included=_is_included(entry.search))
+    _take(value, entry.resource, _mode(entry.search))
 
 
 def _is_nothing(raw: msgspec.Raw) -> bool:
     return len(memoryview(raw)) in (0, 4) and bytes(raw) in (b"", b"null")
 
 
-def _is_included(search: msgspec.Raw) -> bool:
-    """Was this resource added to the answer, rather than asked for?"""
+def _mode(search: msgspec.Raw) -> str | None:
+    """Why an entry is there: "match", "include", "outcome"."""
     try:
-        return not _is_nothing(search) and _SEARCH.decode(search).mode == "include"
+        return None if _is_nothing(search) else _SEARCH.decode(search).mode
     except _BROKEN:
-        return False
+        return None
 
 
-def _take(value: _Value, raw: msgspec.Raw) -> str:
+def _take(value: _Value, raw: msgspec.Raw, mode: str | None = None) -> None:
     """Reads one resource; keeps it if it is relevant and we understand all that it says."""
     try:
         kind, relevance, resource = scan.scan(raw)
     except scan.Unreadable:
         value.unreadable += 1
-        return ""
-    _count(value, kind, relevance)
+        return
     if resource is not None:
         value.literal |= _is_literal(bytes(raw))
         _keep(value, kind, resource)
-    return kind
+    _note(value, kind, mode, relevance.recognised)
 
 
 def _keep(value: _Value, kind: str, resource: Json, *, may_be_modified: bool = True) -> None:
@@ -365,13 +365,34 @@ def _keep(value: _Value, kind: str, resource: Json, *, may_be_modified: bool = T
 # --- all values -------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Part:
+    """What is known of one part of the record."""
+
+    answers: list[State] = field(default_factory=list)
+    incomplete: bool = False
+
+    @property
+    def state(self) -> State:
+        if State.GIVEN in self.answers:
+            return State.PARTIAL if self.incomplete else State.GIVEN
+        if State.FAILED in self.answers:
+            return State.FAILED
+        if State.EMPTY in self.answers:
+            return State.PARTIAL if self.incomplete else State.EMPTY
+        return State.ABSENT
+
+
+_INCOMPLETE = (GapKind.SERVER_ERROR, GapKind.TRUNCATED, GapKind.UNREADABLE)
+
+
 class _Reader:
     """Collects what the values say, type by type."""
 
     def __init__(self, patient_id: str) -> None:
         self._patient_id = patient_id
         self._resources: dict[str, dict[str, Json]] = {}
-        self._answers: dict[Subject, set[State]] = {query.subject: set() for query in QUERIES}
+        self._parts: dict[Subject, _Part] = {query.subject: _Part() for query in QUERIES}
         self._gaps: dict[tuple[Subject, GapKind], int] = {}
         self._next_pages: dict[str, str] = {}
         self._recognised: Counter[tuple[str, bool]] = Counter()
@@ -390,14 +411,13 @@ class _Reader:
         self._check_patient(key, value)
         subjects = self._answered_by(key, value)
         for subject in subjects:
-            self._answers[subject].add(value.state)
+            self._parts[subject].answers.append(value.state)
             self._note(subject, value)
         if value.next_page and subjects:
             self._next_pages[key] = value.next_page
-        for kinds, known in ((value.known, True), (value.unknown, False)):
-            for kind, count in Counter(kinds).items():
-                if kind in scan.CODED:  # any other word is the client's
-                    self._recognised[kind, known] += count
+        for (kind, known), count in value.recognised.items():
+            if kind in scan.CODED:  # any other word is the client's
+                self._recognised[kind, known] += count
         for resource in value.resources:
             self._keep(resource)
 
@@ -431,6 +451,8 @@ class _Reader:
 
     def _add_gap(self, subject: Subject, kind: GapKind, count: int = 1) -> None:
         self._gaps[subject, kind] = self._gaps.get((subject, kind), 0) + count
+        if kind in _INCOMPLETE:
+            self._parts[subject].incomplete = True
 
     def _keep(self, resource: Json) -> None:
         kind = str(resource["resourceType"])
@@ -447,7 +469,7 @@ class _Reader:
 
     def result(self) -> Prefetched:
         self._doubt_strangers()
-        states = {query.key: self._state(query.subject) for query in QUERIES}
+        states = {query.key: self._parts[query.subject].state for query in QUERIES}
         for query in QUERIES:
             if states[query.key] is State.ABSENT:
                 self._add_gap(query.subject, GapKind.NOT_SUPPLIED)
@@ -468,20 +490,6 @@ class _Reader:
 
     def _sorted_gaps(self) -> Iterator[tuple[tuple[Subject, GapKind], int]]:
         yield from sorted(self._gaps.items(), key=lambda item: (item[0][0].value, item[0][1]))
-
-    def _state(self, subject: Subject) -> State:
-        answers = self._answers[subject]
-        incomplete = any(
-            (subject, kind) in self._gaps
-            for kind in (GapKind.SERVER_ERROR, GapKind.TRUNCATED, GapKind.UNREADABLE)
-        )
-        if State.GIVEN in answers:
-            return State.PARTIAL if incomplete else State.GIVEN
-        if State.FAILED in answers:
-            return State.FAILED
-        if State.EMPTY in answers:
-            return State.PARTIAL if incomplete else State.EMPTY
-        return State.ABSENT
 
 
 def _version(resource: Json) -> tuple[str, bytes]:

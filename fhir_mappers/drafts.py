@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_mappers.elements import (
     MAX_ID,
@@ -23,8 +23,8 @@ from fhir_mappers.elements import (
     subject_is,
     text,
 )
-from fhir_mappers.medications import read_orders
-from fhir_mappers.medicines import Resolve, is_guarded
+from fhir_mappers.medications import orders_of
+from fhir_mappers.medicines import Medicine, Resolve, is_guarded, read_medicines
 from regimen.facts import Ingredient, Order
 
 
@@ -70,41 +70,89 @@ class Session:
 
 def read_session(draft_orders: object, selections: Iterable[Any], patient_id: str) -> Session:
     """What was drafted and picked. An odd Bundle is read as far as it goes, and never raises."""
-    entries = _entries(draft_orders)
-    picked = named_by(selections)
-    found: dict[str, Draft] = {}
-    strangers = []
-    resolve = _resolver(entries)
-    for url, resource in entries:
-        if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
-            continue
-        names = _names(url, resource)
-        one = Draft(
-            reference=_reference(url, resource),
-            resource=resource,
-            selected=not picked.isdisjoint(names),
-            restricted=is_guarded(resource, resolve),
-            names=names,
+    return DraftOrders(draft_orders, selections).session(patient_id)
+
+
+class _Written(NamedTuple):
+    """An entry as it was sent, and the names it goes by."""
+
+    url: str
+    resource: Json
+    names: frozenset[str]
+    selected: bool
+
+
+class DraftOrders:
+    """The drafts of a session, looked at in two steps: most calls end with the first."""
+
+    def __init__(self, draft_orders: object, selections: Iterable[Any]) -> None:
+        entries, picked = _entries(draft_orders), named_by(selections)
+        self._resolve = _resolver(entries)
+        self._medicines: dict[int, tuple[Medicine, ...]] = {}  # by the id of their draft
+        named = [(url, resource, _names(url, resource)) for url, resource in entries]
+        self._written = [_Written(*one, not picked.isdisjoint(one[2])) for one in named]
+
+    @property
+    def ours_picked(self) -> bool:
+        """Was vitamin B12 or folic acid picked, for whichever patient? Told by the medicine."""
+        return any(
+            _is_ours(medicine.ingredient)
+            for one in self._written
+            if one.selected and one.resource["resourceType"] == "MedicationRequest"
+            for medicine in self._medicines_of(one.resource)
         )
-        if not subject_is(resource, patient_id):
-            strangers.append(one)
-        elif not has_unknown_modifier(resource):
-            found.setdefault(one.reference, one)
-    drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
-    requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
-    orders = [order for draft in drafts for order in _orders(draft, resolve)]
-    return Session(
-        drafts=drafts,
-        orders=tuple(order for order in orders if _ours(order)),
-        others=tuple(order for order in orders if not _ours(order)),
-        requests=requests,
-        elsewhere=any(
-            _ours(order)
-            for one in strangers
-            if one.selected and one.kind == "MedicationRequest"
-            for order in _orders(one, resolve)
-        ),
-    )
+
+    def session(self, patient_id: str) -> Session:
+        """All that was drafted for this patient, and what of it was picked."""
+        found: dict[str, Draft] = {}
+        strangers = []
+        for url, resource, names, selected in self._written:
+            if resource["resourceType"] not in ("MedicationRequest", "ServiceRequest"):
+                continue
+            one = Draft(
+                reference=_reference(url, resource),
+                resource=resource,
+                selected=selected,
+                restricted=is_guarded(resource, self._resolve),
+                names=names,
+            )
+            if not subject_is(resource, patient_id):
+                strangers.append(one)
+            elif not has_unknown_modifier(resource):
+                found.setdefault(one.reference, one)
+        drafts = tuple(one for one in found.values() if one.kind == "MedicationRequest")
+        requests = tuple(one for one in found.values() if one.kind == "ServiceRequest")
+        orders = [order for draft in drafts for order in self._orders(draft)]
+        return Session(
+            drafts=drafts,
+            orders=tuple(order for order in orders if _is_ours(order.ingredient)),
+            others=tuple(order for order in orders if not _is_ours(order.ingredient)),
+            requests=requests,
+            elsewhere=any(
+                _is_ours(order.ingredient)
+                for one in strangers
+                if one.selected and one.kind == "MedicationRequest"
+                for order in self._orders(one)
+            ),
+        )
+
+    def _medicines_of(self, resource: Json) -> tuple[Medicine, ...]:
+        found = self._medicines.get(id(resource))
+        if found is None:
+            found = self._medicines[id(resource)] = read_medicines(resource, self._resolve)
+        return found
+
+    def _orders(self, draft: Draft) -> list[Order]:
+        read = orders_of(
+            draft.resource,
+            self._medicines_of(draft.resource),
+            in_session=True,
+            selected=draft.selected,
+        )
+        return [
+            replace(order, record=replace(order.record, reference=draft.reference))
+            for order in read
+        ]
 
 
 def _entries(draft_orders: object) -> list[tuple[str, Json]]:
@@ -123,15 +171,8 @@ def _reference(url: str, resource: Json) -> str:
     return reference if "/" in reference or not url or len(url) > MAX_ID else url
 
 
-def _orders(draft: Draft, resolve: Resolve) -> list[Order]:
-    read = read_orders(draft.resource, resolve=resolve, in_session=True, selected=draft.selected)
-    return [
-        replace(order, record=replace(order.record, reference=draft.reference)) for order in read
-    ]
-
-
-def _ours(order: Order) -> bool:
-    return order.ingredient.is_cobalamin or order.ingredient is Ingredient.FOLIC_ACID
+def _is_ours(ingredient: Ingredient) -> bool:
+    return ingredient.is_cobalamin or ingredient is Ingredient.FOLIC_ACID
 
 
 # --- references -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ of one, nulls inside arrays are skipped. Nothing here raises on any JSON value.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -176,33 +176,17 @@ def _days(match: re.Match[str]) -> Moment:
 
 
 def _time_of_day(match: re.Match[str]) -> Moment:
-    second, zone = match[6], _zone(match[8])
-    leap = second == "60"  # a leap second is the one before it
-    written = datetime(
-        int(match[1]),
-        int(match[2]),
-        int(match[3]),
-        int(match[4]),
-        int(match[5]),
-        59 if leap else int(second or 0),
-        int(match[7][:6].ljust(6, "0")) if match[7] else 0,
-        tzinfo=zone,
-    )
-    first = written if zone is UTC else written.astimezone(UTC)
+    words, second, zone = match[0], match[6], match[8]
+    if second == "60":  # a leap second is the one before it
+        words = words.replace(":60", ":59", 1)
+    if zone and (int(zone[1:3] or 0) > 14 or int(zone[4:] or 0) > 59):
+        raise ValueError("no such time zone")
+    written = datetime.fromisoformat(words)
+    first = written.astimezone(UTC) if zone else written.replace(tzinfo=UTC)
     if match[7]:
         return Moment(first, first, written.date())
     width = _LAST_OF_MINUTE if second is None else _LAST_OF_SECOND
     return Moment(first, first + width, written.date())
-
-
-def _zone(words: str | None) -> timezone:
-    if words is None or words in ("Z", "+00:00"):
-        return UTC
-    hours, minutes = int(words[1:3]), int(words[4:6])
-    if hours > 14 or minutes > 59:
-        raise ValueError("no such time zone")
-    offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if words[0] == "-" else offset)
 
 
 def date_of(value: object) -> date | None:
@@ -324,7 +308,7 @@ _SENSITIVITY = frozenset(
 def is_restricted(resource: Json) -> bool:
     """Does `meta.security` say that what is in it may not be passed on freely?"""
     labels = dicts(as_dict(resource.get("meta")).get("security"))
-    return any(
+    return bool(labels) and any(
         text(label.get("code")) in _RESTRICTING or text(label.get("system")) in _SENSITIVITY
         for label in labels
     )
@@ -472,6 +456,8 @@ def canonical_unit(value: object) -> str | None:
     A code and a text that are both known and mean different units contradict each other: None.
     """
     value = as_dict(value)
+    if value.get("code") == value.get("unit"):  # as most are written
+        return unit_named(value.get("unit"))
     system = text(value.get("system"))
     coded = None
     if system is None or system in _UCUM_SYSTEMS:

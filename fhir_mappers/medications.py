@@ -6,6 +6,7 @@ dispenses become `DoseGiven`. What was entered in error is not there at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import ROUND_CEILING
 
@@ -58,10 +59,17 @@ def read_orders(
     """
     if resource.get("resourceType") != "MedicationRequest":
         return ()
+    medicines = read_medicines(resource, resolve)
+    return orders_of(resource, medicines, in_session=in_session, selected=selected)
+
+
+def orders_of(
+    resource: Json, medicines: Iterable[Medicine], *, in_session: bool, selected: bool
+) -> tuple[Order, ...]:
+    """The orders of a MedicationRequest for these medicines: see `read_orders`."""
     status = _order_status(resource, in_session=in_session)
     if status is None:
         return ()
-    medicines = read_medicines(resource, resolve)
     return tuple(
         _order(resource, medicine, status, in_session=in_session, selected=selected)
         for medicine in medicines

@@ -93,8 +93,10 @@ def is_guarded(resource: Json, resolve: Resolve = nothing_else) -> bool:
     """Is it restricted by its own label, or by that of a resource in it, or of its medicine?"""
     if "meta" in resource and is_restricted(resource):
         return True
-    if any(is_restricted(inside) for inside in dicts(resource.get("contained"))):
+    if "contained" in resource and any(map(is_restricted, dicts(resource["contained"]))):
         return True
+    if "medicationReference" not in resource and "medication" not in resource:
+        return False
     medicine = _target(_named_medicine(resource)[1], resource, resolve)
     return medicine is not None and is_restricted(medicine)
 

@@ -81,8 +81,8 @@ class _Reading:
     element: Json
     source: Json
     status: str
-    effective: el.Moment | None
-    issued: el.Moment | None
+    on: date | None
+    moment: str  # sorts by effective time, then by issue; what has no time comes first
     codes: tuple[Code, ...]
 
     def counts(self, as_of: date) -> bool:
@@ -92,17 +92,6 @@ class _Reading:
 
     def has_code(self, code: str) -> bool:
         return any(c.fact == "ileum-length" and c.code == code for c in self.codes)
-
-    @property
-    def on(self) -> date | None:
-        when = self.effective or self.issued
-        return when.day if when else None
-
-    @property
-    def moment(self) -> str:
-        """Sorts by effective time, then by issue; what has no time comes first."""
-        times = (self.effective or self.issued, self.issued)
-        return " ".join(time.key if time else "" for time in times)
 
     @property
     def preliminary(self) -> bool:
@@ -148,10 +137,13 @@ def _of_resource(resource: Json, source: Json, panel: Json) -> Iterator[_Reading
     effective, issued = _times(resource)
     if effective is None and issued is None:
         effective, issued = _times(panel)
+    when = effective or issued
+    on = when.day if when else None
+    moment = " ".join(time.key if time else "" for time in (when, issued))
     status = _status(resource) or _status(panel)
     for element in (resource, *el.dicts(resource.get("component"))):
         codes = settle(value_sets().matches_concept(el.as_dict(element.get("code"))))
-        yield _Reading(element, source, status, effective, issued, codes)
+        yield _Reading(element, source, status, on, moment, codes)
 
 
 def _times(resource: Json) -> tuple[el.Moment | None, el.Moment | None]:
@@ -255,6 +247,15 @@ def _lab(reading: _Reading) -> LabResult | None:
         unreadable=number.unreadable,
         moment=reading.moment,
     )
+
+
+# The sets of tests, as results and as requests: some codes are both.
+_RESULTS = ("lab-", "sr-")
+
+
+def is_used(code: Code) -> bool:
+    """Can an Observation with this code become a fact? A haematocrit, or a creatinine, is none."""
+    return _which_test([code]) is not None or not code.value_set.startswith(_RESULTS)
 
 
 def _which_test(codes: Iterable[Code]) -> tuple[_Test, Code] | None:
@@ -525,7 +526,7 @@ def _answer(reading: _Reading) -> list[Finding] | None:
 
 def _only_a_result(codes: Iterable[Code]) -> bool:
     """Does the code ask for a laboratory value, or for nothing we know? Most observations do."""
-    return all(code.value_set.startswith("lab-") for code in codes)
+    return all(code.value_set.startswith(_RESULTS) for code in codes)
 
 
 def _observable(concept: object) -> list[Meaning]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
-from enum import IntEnum
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,8 @@ import msgspec
 from fhir_mappers import elements as el
 from fhir_mappers import words
 from fhir_mappers.elements import Json
-from fhir_mappers.terminology import Role, value_sets
+from fhir_mappers.observations import is_used
+from fhir_mappers.terminology import value_sets
 from regimen.facts import Subject
 
 # Only the elements that tell a resource apart; the decoder skips all others. What it makes has no
@@ -87,13 +88,22 @@ class Unreadable(Exception):
     """This entry is not a resource, or no JSON that can be decoded. Says nothing of its content."""
 
 
-class Relevance(IntEnum):
-    """Can a resource matter to the protocol, and by what? It is false where it cannot."""
+class Relevance(Enum):
+    """Can a resource matter to the protocol, and by what?
 
-    NONE = 0
-    BY_CODE = 1  # it carries a code of a value set
-    REFERS = 2  # only to its medicine, which may be one
-    OTHERWISE = 3  # its words, its members, or the kind of resource it is
+    `read`: it can, so it has to be read in full. `recognised`: does a value set have a code of
+    it? None: if so, then one of its medicine, which is elsewhere.
+    """
+
+    NONE = False, False
+    UNUSED = False, True  # such as a haematocrit: we know the code, and no rule asks for it
+    BY_CODE = True, True
+    REFERS = True, None  # only to its medicine
+    OTHERWISE = True, False  # for its words, its members, or the kind of resource it is
+
+    def __init__(self, read: bool, recognised: bool | None) -> None:
+        self.read = read
+        self.recognised = recognised
 
 
 class Scanned(NamedTuple):
@@ -115,7 +125,7 @@ def scan(raw: bytes | msgspec.Raw) -> Scanned:
     if not entry.resource_type:
         raise Unreadable
     found = relevance(entry)
-    return Scanned(entry.resource_type, found, decode(raw) if found else None)
+    return Scanned(entry.resource_type, found, decode(raw) if found.read else None)
 
 
 def decode(raw: bytes | msgspec.Raw) -> Json:
@@ -151,26 +161,27 @@ def _odd_relevance(resource: Json) -> Relevance:
 # --- what can matter --------------------------------------------------------------------------
 
 
-def _matches(concepts: Iterable[_Concept | None]) -> bool:
-    # Asked of every resource of a record, so in plain loops: they cost half of what `any` does.
-    matches = value_sets().matches
-    for concept in concepts:
-        if concept is None or not concept.coding:
-            continue
-        for coding in concept.coding:
-            if coding is None or not coding.code:
-                continue
-            for code in matches(coding.system or "", coding.code):
-                if code.role is not Role.QUALIFIES:  # "yes" to a question we do not know
-                    return True
+def _coded(concept: _Concept | None) -> bool:
+    """Has one of its codings a meaning of its own?"""
+    # Asked of every resource of a record, so in a plain loop: it costs half of what `any` does.
+    if concept is None or not concept.coding:
+        return False
+    tells = value_sets().tells
+    for coding in concept.coding:
+        if coding is not None and coding.code and tells(coding.system or "", coding.code):
+            return True
     return False
+
+
+def _any_coded(concepts: Iterable[_Concept | None]) -> bool:
+    return any(map(_coded, concepts))
 
 
 def _texts(concept: _Concept | None) -> list[str]:
     if concept is None:
         return []
-    codings = [coding for coding in concept.coding or () if coding is not None]
-    return [text for text in (concept.text, *(one.display for one in codings)) if text]
+    texts = [coding.display for coding in concept.coding or () if coding is not None]
+    return [text for text in (concept.text, *texts) if text]
 
 
 def _parts(parts: list[_Part | None] | None) -> Iterator[_Concept | None]:
@@ -193,15 +204,16 @@ def _always(_: Entry) -> Relevance:
 
 
 def _by_code(entry: Entry) -> Relevance:
-    return Relevance.BY_CODE if _matches([entry.code]) else Relevance.NONE
+    return Relevance.BY_CODE if _coded(entry.code) else Relevance.NONE
 
 
 def _allergy(entry: Entry) -> Relevance:
-    return _by_code(entry) or Relevance.OTHERWISE  # read in words too, and each may be a danger
+    # Read in words too, and each may be a danger.
+    return Relevance.BY_CODE if _coded(entry.code) else Relevance.OTHERWISE
 
 
 def _condition(entry: Entry) -> Relevance:
-    if _matches([entry.code]):
+    if _coded(entry.code):
         return Relevance.BY_CODE
     texts = _texts(entry.code)
     if not words.named(words.ANY_CAUTION, texts):
@@ -211,11 +223,26 @@ def _condition(entry: Entry) -> Relevance:
 
 
 def _observation(entry: Entry) -> Relevance:
-    if _matches((entry.code, entry.value_codeable_concept)):
+    known = _coded(entry.code)
+    if known and (entry.contained or _is_used(entry.code)):
         return Relevance.BY_CODE
-    if entry.component and _matches(_parts(entry.component)):
+    if entry.value_codeable_concept is not None and _coded(entry.value_codeable_concept):
         return Relevance.BY_CODE
-    return Relevance.OTHERWISE if entry.has_member else Relevance.NONE
+    if entry.component and _any_coded(_parts(entry.component)):
+        return Relevance.BY_CODE
+    if entry.has_member:
+        return Relevance.OTHERWISE
+    return Relevance.UNUSED if known else Relevance.NONE
+
+
+def _is_used(concept: _Concept | None) -> bool:
+    codings = concept.coding or () if concept is not None else ()
+    return any(
+        is_used(code)
+        for coding in codings
+        if coding is not None
+        for code in value_sets().matches(coding.system, coding.code)
+    )
 
 
 _NOTHING = _CodeableReference()
@@ -224,8 +251,9 @@ _NOTHING = _CodeableReference()
 def _medication(entry: Entry) -> Relevance:
     both = entry.medication or _NOTHING
     concepts = [entry.medication_codeable_concept, both.concept, entry.code]
-    concepts += _parts(entry.ingredient)
-    if _matches(concepts) or (entry.contained and _matches(_parts_of(entry.contained))):
+    if entry.ingredient:
+        concepts += _parts(entry.ingredient)
+    if _any_coded(concepts) or (entry.contained and _any_coded(_parts_of(entry.contained))):
         return Relevance.BY_CODE
     if entry.medication_reference is not None or both.reference is not None:
         return Relevance.OTHERWISE if entry.contained else Relevance.REFERS
@@ -234,11 +262,11 @@ def _medication(entry: Entry) -> Relevance:
 
 
 def _family(entry: Entry) -> Relevance:
-    return Relevance.BY_CODE if _matches(_parts(entry.condition)) else Relevance.NONE
+    return Relevance.BY_CODE if _any_coded(_parts(entry.condition)) else Relevance.NONE
 
 
 def _procedure(entry: Entry) -> Relevance:
-    if _matches([entry.code]):
+    if _coded(entry.code):
         return Relevance.BY_CODE
     # A measured length may belong to an operation whose code we do not know. If that was not
     # done, or was elsewhere in the bowel, the length must not count: so these are read too.

@@ -390,6 +390,7 @@ class ValueSets:
         self._lines = lines
         # A chart says the same few codes thousands of times; a code alone is nobody's.
         self._matches = lru_cache(maxsize=4096)(self._look_up)
+        self._tells = lru_cache(maxsize=4096)(self._look_for)
         self._written: dict[str, tuple[Code, ...]] = {}  # by set, once it was asked for
         every = tuple(line for of_set in lines.values() for line in of_set)
         by_short = {short: _index(short, every) for short in SYSTEMS}
@@ -416,6 +417,15 @@ class ValueSets:
         index = self._by_uri.get(system) or self._by_uri.get(system.strip())
         return () if index is None else index.find(code)
 
+    def tells(self, system: str, code: str) -> bool:
+        """Does this coding say something by itself? "Yes", to a question that is none, does not."""
+        if len(code) > _LONGEST_KEPT or len(system) > _LONGEST_KEPT:
+            return self._look_for(system, code)
+        return self._tells(system, code)
+
+    def _look_for(self, system: str, code: str) -> bool:
+        return any(found.role is not Role.QUALIFIES for found in self._look_up(system, code))
+
     def matches_concept(self, codeable_concept: object) -> tuple[Code, ...]:
         """The sets of all codings of a CodeableConcept; each line once."""
         if not isinstance(codeable_concept, dict):
@@ -425,6 +435,8 @@ class ValueSets:
             codings = [codings]
         if not isinstance(codings, list):
             return ()
+        if len(codings) == 1 and isinstance(codings[0], dict):  # as most concepts have
+            return self.matches(codings[0].get("system"), codings[0].get("code"))
         found = [
             code
             for coding in codings

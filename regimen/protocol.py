@@ -264,7 +264,7 @@ class Decision:
     decided_on: date
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one is itself, and can be the key of a cache
 class Protocol:
     profile: str
     knowledge: Knowledge

@@ -17,7 +17,7 @@ from cds_service.hooks.request import HookRequest, OrderSelectContext
 from cds_service.hooks.response import Answer
 from cds_service.prefetch import WrongPatient, read_prefetch
 from cds_service.services import Services
-from fhir_mappers.drafts import Session, read_session
+from fhir_mappers.drafts import DraftOrders, Session
 from fhir_mappers.queries import QUERIES
 from fhir_mappers.record import read_facts
 from regimen.case import ENDS
@@ -40,7 +40,10 @@ def answer(context: OrderSelectContext, request: HookRequest, services: Services
 
 
 def explained(context: OrderSelectContext, request: HookRequest, services: Services) -> Explained:
-    session = read_session(context.draft_orders, context.selections, context.patient_id)
+    drafts = DraftOrders(context.draft_orders, context.selections)
+    if not drafts.ours_picked:
+        return Explained(Answer())
+    session = drafts.session(context.patient_id)
     if session.elsewhere:  # an empty answer would read as "looked, nothing to add"
         raise InvalidElement("context.draftOrders", "a selected order is not about this patient")
     if not session.ours_selected:

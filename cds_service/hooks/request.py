@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -32,20 +33,33 @@ class FetchRun(NamedTuple):
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookRequest:
-    """The envelope. `prefetch` None: not sent, or not an object. Raw parts are JSON as sent."""
+    """The envelope. Raw parts are JSON as sent; `all_prefetch` is read by `prefetch`."""
 
     hook: str
     hook_instance: str
     context: msgspec.Raw
-    prefetch: dict[str, msgspec.Raw] | None = None
+    all_prefetch: msgspec.Raw | None = None
     fhir_server: str | None = None
     fhir_authorization: msgspec.Raw | None = field(default=None, repr=False)
     #: When the call began, by the monotonic clock: its deadline counts from here.
     received: float = field(default_factory=monotonic, compare=False)
     #: What was asked of the client's FHIR server for it, filled in as it happens; for the log.
     fetches: list[FetchRun] = field(default_factory=list, compare=False)
+
+    @cached_property
+    def prefetch(self) -> dict[str, msgspec.Raw] | None:
+        """The values by their keys. None: not sent, or not an object.
+
+        Megabytes are gone over for it, so not before it is clear that an order of ours was picked.
+        """
+        if self.all_prefetch is None:
+            return None
+        try:
+            return _PREFETCH.decode(self.all_prefetch)
+        except msgspec.ValidationError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ def decode_request(data: bytes, *, received: float | None = None) -> HookRequest
         hook=_required_text(fields, "hook"),
         hook_instance=_required_text(fields, "hookInstance"),
         context=_required(fields, "context"),
-        prefetch=_prefetch(fields.get("prefetch")),
+        all_prefetch=fields.get("prefetch"),
         fhir_server=_text(fields.get("fhirServer")),
         fhir_authorization=fields.get("fhirAuthorization"),
         received=received,
@@ -181,15 +195,6 @@ def _text(raw: msgspec.Raw | None) -> str | None:
 def _texts(raw: msgspec.Raw | None) -> tuple[str, ...]:
     values = _value(raw)
     return tuple(v for v in values if isinstance(v, str)) if isinstance(values, list) else ()
-
-
-def _prefetch(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw] | None:
-    if raw is None:
-        return None
-    try:
-        return _PREFETCH.decode(raw)
-    except msgspec.ValidationError:
-        return None  # not an object: as if it had not been sent
 
 
 def _draft_orders(raw: msgspec.Raw | None) -> dict[str, Any] | None:

@@ -81,18 +81,18 @@ class Asker:
         self.received = 0.0  # seconds from now
 
     def __call__(self, prefetch: Json | None = None, patient_id: str = "p") -> Prefetched:
-        raw = {k: msgspec.Raw(json.dumps(v).encode()) for k, v in (prefetch or {}).items()}
+        sent = msgspec.Raw(json.dumps(prefetch or {}).encode())
         request = HookRequest(
             "order-select",
             "x",
             msgspec.Raw(b"{}"),
-            raw,
+            sent,
             self.stub.url,
             GRANT,
             received=time.monotonic() + self.received,
             fetches=self.fetches,
         )
-        return self.fetcher(read_prefetch(raw, patient_id), request, patient_id)
+        return self.fetcher(read_prefetch(request.prefetch, patient_id), request, patient_id)
 
 
 @pytest.fixture
