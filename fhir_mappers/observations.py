@@ -59,11 +59,12 @@ class Observed:
 
 def read_observations(resources: Sequence[Json], as_of: date) -> Observed:
     readings = [r for r in _readings(resources) if r.counts(as_of)]
+    lengths = [(r, of) for r in readings if (of := r.length_of)]
     return Observed(
         labs=tuple(lab for r in readings if (lab := _lab(r))),
         findings=tuple(_findings(readings)),
-        lengths=tuple(_measurement(r) for r in readings if r.has_code("ileum-resected-length")),
-        extents=tuple(_extents(r for r in readings if r.has_code("ileum-disease-extent"))),
+        lengths=tuple(_measurement(r) for r, of in lengths if "ileum-resected-length" in of),
+        extents=tuple(_extents(r for r, of in lengths if "ileum-disease-extent" in of)),
     )
 
 
@@ -90,8 +91,10 @@ class _Reading:
         in_time = self.on is None or self.on <= as_of + timedelta(days=1)
         return self.status in _ACCEPTED and in_time
 
-    def has_code(self, code: str) -> bool:
-        return any(c.fact == "ileum-length" and c.code == code for c in self.codes)
+    @property
+    def length_of(self) -> list[str]:
+        """By our own codes: the ileum that was resected, that is diseased. Mostly neither."""
+        return [code.code for code in self.codes if code.fact == "ileum-length"]
 
     @property
     def preliminary(self) -> bool:
@@ -106,7 +109,7 @@ def _readings(resources: Sequence[Json]) -> Iterator[_Reading]:
     for resource in resources:
         panel = panels.get(el.resource_ref(resource), {}) if panels else {}
         yield from _of_resource(resource, resource, panel)
-        if _status(resource) in _ACCEPTED:
+        if "contained" in resource and _status(resource) in _ACCEPTED:
             for member in _contained_members(resource):
                 yield from _of_resource(member, resource, resource)
 
@@ -230,7 +233,7 @@ def _lab(reading: _Reading) -> LabResult | None:
         number = _number(reading.element, test)
     if number is None and flag is None:
         return None
-    if number == _IMPLAUSIBLE:
+    if number is _IMPLAUSIBLE:
         flag = None  # it was given for that number
     number = number or _Number()
     return LabResult(

@@ -216,9 +216,14 @@ class Code:
     @property
     def label(self) -> str:
         """Words that may be printed: the display without its semantic tag, else the set's title."""
-        text, _, tag = self.display.removesuffix(")").rpartition(" (")
-        words = text if tag in _SEMANTIC_TAGS else self.display
-        return words.replace("B>12<", "B12") or self.title
+        return _without_tag(self.display) or self.title
+
+
+@lru_cache(maxsize=1024)
+def _without_tag(display: str) -> str:
+    text, _, tag = display.removesuffix(")").rpartition(" (")
+    words = text if tag in _SEMANTIC_TAGS else display
+    return words.replace("B>12<", "B12")
 
 
 # --- reading the files ----------------------------------------------------------------------------
