@@ -30,12 +30,11 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from cds_service import logs
 from cds_service.errors import StoreDown
+from cds_service.hooks.request import Members, value_of
 from cds_service.hooks.response import Card
 from cds_service.store import EVERYONE, Store, now_ms
 from cds_service.tenants import Tenant
@@ -61,9 +60,9 @@ class Decided:
     pseudonym: str | None = None
 
 
-class _Who(msgspec.Struct, rename="camel"):
-    patient_id: Any = None
-    user_id: Any = None
+class _Who(NamedTuple):
+    patient_id: object = None
+    user_id: object = None
 
 
 class Governance:
@@ -83,7 +82,7 @@ class Governance:
         self._logged: dict[str, float] = {}
         self._tokens_at = time.monotonic()
 
-    def decide(self, cards: Sequence[Card], tenant: Tenant, context: msgspec.Raw) -> Decided:
+    def decide(self, cards: Sequence[Card], tenant: Tenant, context: Members) -> Decided:
         """Which of `cards` this call is answered with. `context`: of the hook, as it was sent."""
         self._watch()
         who = _who(tenant, context)
@@ -223,14 +222,11 @@ def _end(thread: threading.Thread, end: threading.Event) -> None:
 # --- who ----------------------------------------------------------------------------------------
 
 
-def _who(tenant: Tenant, context: msgspec.Raw) -> _Who:
+def _who(tenant: Tenant, context: Members) -> _Who:
     """Patient and user, if this tenant has a use for them."""
     if tenant.pseudonym_key is None and tenant.rollout_percent >= 100:
         return _Who()
-    try:
-        return msgspec.json.decode(context, type=_Who)
-    except (msgspec.DecodeError, RecursionError):
-        return _Who()
+    return _Who(value_of(context.get("patientId")), value_of(context.get("userId")))
 
 
 def _pseudonym(tenant: Tenant, patient_id: object) -> str | None:

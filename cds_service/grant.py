@@ -10,21 +10,21 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
+from cds_service.hooks.request import Members, value_of
 
 _LONGEST: Final = 16 * 1024
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
-def usable_token(authorization: msgspec.Raw | None, patient_id: str) -> str | None:
+_ELEMENTS: Final = ("access_token", "token_type", "expires_in", "patient")
+
+
+def usable_token(authorization: Members | None, patient_id: str) -> str | None:
     """The access token of a `fhirAuthorization` about this patient, or None."""
     if authorization is None:
         return None
-    try:
-        given = msgspec.json.decode(authorization)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    if not isinstance(given, dict) or not _is_bearer(given.get("token_type")):
+    given = {name: value_of(authorization.get(name)) for name in _ELEMENTS}
+    if not _is_bearer(given.get("token_type")):
         return None
     if not _lasts(given.get("expires_in")) or given.get("patient") not in (None, patient_id):
         return None

@@ -8,10 +8,10 @@ change whose record it is (duplicate keys, patientId), lenient everywhere else.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -33,33 +33,24 @@ class FetchRun(NamedTuple):
     ms: float
 
 
-@dataclass(frozen=True)
+#: The members of a JSON object, each as it was sent.
+Members = dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
 class HookRequest:
-    """The envelope. Raw parts are JSON as sent; `all_prefetch` is read by `prefetch`."""
+    """The envelope. `prefetch` None: not sent, or not an object; so `fhir_authorization`."""
 
     hook: str
     hook_instance: str
-    context: msgspec.Raw
-    all_prefetch: msgspec.Raw | None = None
+    context: Members
+    prefetch: Members | None = None
     fhir_server: str | None = None
-    fhir_authorization: msgspec.Raw | None = field(default=None, repr=False)
+    fhir_authorization: Members | None = field(default=None, repr=False)
     #: When the call began, by the monotonic clock: its deadline counts from here.
     received: float = field(default_factory=monotonic, compare=False)
     #: What was asked of the client's FHIR server for it, filled in as it happens; for the log.
     fetches: list[FetchRun] = field(default_factory=list, compare=False)
-
-    @cached_property
-    def prefetch(self) -> dict[str, msgspec.Raw] | None:
-        """The values by their keys. None: not sent, or not an object.
-
-        Megabytes are gone over for it, so not before it is clear that an order of ours was picked.
-        """
-        if self.all_prefetch is None:
-            return None
-        try:
-            return _PREFETCH.decode(self.all_prefetch)
-        except msgspec.ValidationError:
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +76,20 @@ class _Key:
         self.text = text
 
 
+T = TypeVar("T")
+
+
 def _key(_: type, text: object) -> _Key:
     return _Key(str(text))
 
 
-_OBJECT: Final = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_key)
-_PREFETCH: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError)
+_Object = dict[_Key, msgspec.Raw]
+_OBJECT: Final = msgspec.json.Decoder(_Object, dec_hook=_key)
+# A body may be megabytes, so it is gone over once: its members as they are, those of an object raw.
+_BODY: Final = msgspec.json.Decoder(
+    dict[_Key, _Object | list[msgspec.Raw] | str | int | float | bool | None], dec_hook=_key
+)
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def decode_request(data: bytes, *, received: float | None = None) -> HookRequest:
@@ -102,29 +100,33 @@ def decode_request(data: bytes, *, received: float | None = None) -> HookRequest
     """
     received = monotonic() if received is None else received
     _check_utf8(data)
-    fields = _object(data.removeprefix(_BOM), "body")
+    fields = _body(data.removeprefix(_BOM))
     return HookRequest(
         hook=_required_text(fields, "hook"),
         hook_instance=_required_text(fields, "hookInstance"),
-        context=_required(fields, "context"),
-        all_prefetch=fields.get("prefetch"),
+        context=_context(_required(fields, "context")),
+        prefetch=_members(fields.get("prefetch")),
         fhir_server=_text(fields.get("fhirServer")),
-        fhir_authorization=fields.get("fhirAuthorization"),
+        fhir_authorization=_members(fields.get("fhirAuthorization")),
         received=received,
     )
 
 
-def decode_order_select(context: msgspec.Raw) -> OrderSelectContext:
+def _context(members: Any) -> Members:
+    if not isinstance(members, dict):
+        raise InvalidElement("context", "must be an object")
+    return _each_once(members, "context")
+
+
+def decode_order_select(context: Members) -> OrderSelectContext:
     """Read the context of an order-select call.
 
     Wrong types count as absent, but for `patientId`: without it there is nobody to advise on.
     Raises MalformedBody, MissingElement or InvalidElement.
     """
-    data = bytes(context)
-    if not data.lstrip().startswith(b"{"):
-        raise InvalidElement("context", "must be an object")
-    _check_depth(data)
-    fields = _object(data, "context")
+    for raw in context.values():
+        _check_depth(bytes(raw), MAX_DEPTH - 1)
+    fields = {name: value_of(context.get(name)) for name in _SMALL}
     patient_id = _required_text(fields, "patientId", "context.patientId")
     if not patient_id.strip():
         raise InvalidElement("context.patientId", "must not be empty")
@@ -133,8 +135,11 @@ def decode_order_select(context: msgspec.Raw) -> OrderSelectContext:
         user_id=_text(fields.get("userId")) or None,
         encounter_id=_text(fields.get("encounterId")) or None,
         selections=_texts(fields.get("selections")),
-        draft_orders=_draft_orders(fields.get("draftOrders")),
+        draft_orders=_draft_orders(context.get("draftOrders")),
     )
+
+
+_SMALL: Final = ("patientId", "userId", "encounterId", "selections")
 
 
 def _check_utf8(data: bytes) -> None:
@@ -147,53 +152,76 @@ def _check_utf8(data: bytes) -> None:
         raise MalformedBody("body: not UTF-8") from None
 
 
-def _object(data: bytes, element: str) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object. A key given twice is refused: which one would be meant?"""
+def _body(data: bytes) -> dict[str, object]:
+    """The members of the body; of those that are objects, the members raw."""
     try:
-        members = _OBJECT.decode(data)
+        return _each_once(_BODY.decode(data), "body")
     except msgspec.ValidationError:
-        raise MalformedBody(f"{element}: must be a JSON object") from None
+        raise MalformedBody("body: must be a JSON object") from None
     except _UNDECODABLE:
-        raise MalformedBody(f"{element}: not JSON") from None
+        return _body_with_a_broken_text(data)
+
+
+def _body_with_a_broken_text(data: bytes) -> dict[str, object]:
+    """The same, member by member: one that cannot be decoded does not spoil the others."""
+    try:
+        members = _each_once(_OBJECT.decode(data), "body")
     except RecursionError:
-        raise MalformedBody(f"{element}: nested too deeply") from None
-    fields = {key.text: raw for key, raw in members.items()}
+        raise MalformedBody("body: nested too deeply") from None
+    except _UNDECODABLE:
+        raise MalformedBody("body: not JSON") from None
+    return {name: _object_of(raw) or value_of(raw) for name, raw in members.items()}
+
+
+def _object_of(raw: msgspec.Raw) -> _Object | None:
+    try:
+        return _OBJECT.decode(raw)
+    except _UNDECODABLE:
+        return None
+
+
+def _members(value: Any) -> Members | None:
+    """Of a key given twice the last. None: not an object."""
+    return {key.text: raw for key, raw in value.items()} if isinstance(value, dict) else None
+
+
+def _each_once(members: Mapping[_Key, T], element: str) -> dict[str, T]:
+    """A key given twice is refused: which one would be meant?"""
+    fields = {key.text: value for key, value in members.items()}
     if len(fields) != len(members):
         raise MalformedBody(f"{element}: has a key twice")
     return fields
 
 
-def _required(fields: dict[str, msgspec.Raw], name: str, element: str | None = None) -> msgspec.Raw:
-    raw = fields.get(name)
-    if raw is None or bytes(raw) == b"null":
+def _required(fields: dict[str, object], name: str, element: str | None = None) -> object:
+    value = fields.get(name)
+    if value is None:
         raise MissingElement(element or name)
-    return raw
+    return value
 
 
-def _required_text(fields: dict[str, msgspec.Raw], name: str, element: str | None = None) -> str:
-    text = _text(_required(fields, name, element))
-    if text is None:
+def _required_text(fields: dict[str, object], name: str, element: str | None = None) -> str:
+    value = _required(fields, name, element)
+    if not isinstance(value, str):
         raise InvalidElement(element or name, "must be a text")
-    return text
+    return value
 
 
-def _value(raw: msgspec.Raw | None) -> object:
-    """A small value in full; None for what cannot be decoded."""
+def value_of(raw: msgspec.Raw | None) -> object:
+    """A small value in full; None for what is not there or cannot be decoded."""
     if raw is None:
         return None
     try:
         return msgspec.json.decode(raw)
-    except (*_UNDECODABLE, RecursionError):
+    except _UNDECODABLE:
         return None
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
-    value = _value(raw)
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _texts(raw: msgspec.Raw | None) -> tuple[str, ...]:
-    values = _value(raw)
+def _texts(values: object) -> tuple[str, ...]:
     return tuple(v for v in values if isinstance(v, str)) if isinstance(values, list) else ()
 
 
@@ -213,20 +241,20 @@ _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _STRING: Final = re.compile(rb'"[^"]*"')
 
 
-def _check_depth(data: bytes) -> None:
-    """Refuse nesting beyond MAX_DEPTH, without building anything from `data` (valid JSON).
+def _check_depth(data: bytes, most: int = MAX_DEPTH) -> None:
+    """Refuse nesting beyond `most`, without building anything from `data` (valid JSON).
 
     What is left when strings and scalars are gone is brackets; each round takes the innermost
     pairs away. An ordinary context is gone after a dozen rounds over very little text; one that
     is nearly all brackets runs out of allowance instead of holding up the others.
     """
-    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
+    if data.count(b"{") + data.count(b"[") <= most:
         return  # not even if each were in the one before it
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     rest = _STRING.sub(b"", data.translate(_ONE_KIND, _NOT_STRUCTURE).replace(b'""', b""))
-    allowance = 8 * len(data) + MAX_DEPTH * 1024
-    for _ in range(MAX_DEPTH):
+    allowance = 8 * len(data) + most * 1024
+    for _ in range(most):
         if not rest:
             return
         allowance -= len(rest)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from cds_service.limits import WAITING
@@ -930,7 +931,8 @@ def test_f29_nothing_that_holds_the_token_shows_it() -> None:
     assert base is not None
     network = Network()
     line = Asking(network, network.server(base), TOKEN, Turn(1.0, 1.0), [])
-    request = HookRequest("order-select", "x", b"{}", None, None, TOKEN)  # type: ignore[arg-type]
+    given = {"access_token": msgspec.Raw(json.dumps(TOKEN).encode())}
+    request = HookRequest("order-select", "x", {}, fhir_authorization=given)
     held_by = [line, request, FhirClient(base), Got(Outcome.OK, 200, TOKEN.encode())]
     assert all(TOKEN not in repr(one) for one in held_by)
     network.close()

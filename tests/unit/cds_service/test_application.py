@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import msgspec
 import pytest
 
 from cds_service.application import close, create_app
@@ -65,7 +64,7 @@ def test_closed_it_leaves_no_thread_and_no_record_behind(sqlite_file):
     before = set(threading.enumerate())
     app = create_app(Settings(store=f"sqlite:///{sqlite_file}"))
     runtime = app.extensions["b12_cds"]
-    runtime.governance.decide([], development_tenant(Settings()), msgspec.Raw(b"{}"))
+    runtime.governance.decide([], development_tenant(Settings()), {})
     runtime.recorder.put(decision())
     assert {thread.name for thread in set(threading.enumerate()) - before} == {
         "records",

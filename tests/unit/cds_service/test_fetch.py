@@ -38,7 +38,7 @@ from tests.support.fhir_stub import (
 Json = dict[str, Any]
 
 PATIENT = {"resourceType": "Patient", "id": "p", "birthDate": "1950-01-01"}
-GRANT = msgspec.Raw(b'{"access_token":"t","token_type":"Bearer"}')
+GRANT = {"access_token": msgspec.Raw(b'"t"'), "token_type": msgspec.Raw(b'"Bearer"')}
 B12 = {"coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "11248"}]}
 
 
@@ -81,18 +81,18 @@ class Asker:
         self.received = 0.0  # seconds from now
 
     def __call__(self, prefetch: Json | None = None, patient_id: str = "p") -> Prefetched:
-        sent = msgspec.Raw(json.dumps(prefetch or {}).encode())
+        sent = {k: msgspec.Raw(json.dumps(v).encode()) for k, v in (prefetch or {}).items()}
         request = HookRequest(
             "order-select",
             "x",
-            msgspec.Raw(b"{}"),
+            {},
             sent,
             self.stub.url,
             GRANT,
             received=time.monotonic() + self.received,
             fetches=self.fetches,
         )
-        return self.fetcher(read_prefetch(request.prefetch, patient_id), request, patient_id)
+        return self.fetcher(read_prefetch(sent, patient_id), request, patient_id)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from cds_service import schema
 from cds_service.errors import StoreDown
 from cds_service.feedback import Item, keep_feedback
 from cds_service.governance import Governance
+from cds_service.hooks.request import Members
 from cds_service.store import Store, now_ms
 from regimen.recommendation import Topic
 from tests.support.records import card, recorded, rows
@@ -27,9 +28,9 @@ DANGERS = ("dose", "allergy", "leber", "folate", "ivroute", "stop")
 KEY = b"a key of the tenant"
 
 
-def context(**parts) -> msgspec.Raw:
+def context(**parts) -> Members:
     given = {"patientId": "pat1", "userId": "Practitioner/p1"} | parts
-    return msgspec.Raw(json.dumps(given).encode())
+    return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in given.items()}
 
 
 def decide(store, cards, who, given=None):
@@ -375,11 +376,10 @@ from cds_service import governance
 from cds_service.store import Store
 from tests.support.records import card
 from tests.support.stores import tenant
-import msgspec
 
 governance.POLL_SECONDS = 0.01
 kept = governance.Governance(Store("sqlite://"))
-kept.decide([card()], tenant(), msgspec.Raw(b"{}"))
+kept.decide([card()], tenant(), {})
 """
 
 

@@ -58,7 +58,8 @@ class CountingDecoder:
 @pytest.fixture
 def work(monkeypatch) -> Work:
     counted = Work()
-    decode, errors, matches = scan.decode, validity._model_errors, ValueSets.matches
+    decode, errors = scan.decode, validity._model_errors
+    matches, tells = ValueSets.matches, ValueSets.tells
     read = order_select.read_prefetch
 
     def counting_decode(content):
@@ -74,6 +75,10 @@ def work(monkeypatch) -> Work:
         counted.lookups += 1
         return matches(self, system, code)
 
+    def counting_tells(self, system, code):
+        counted.lookups += 1
+        return tells(self, system, code)
+
     def counting_read(*args, **more):
         counted.read += 1
         return read(*args, **more)
@@ -81,9 +86,10 @@ def work(monkeypatch) -> Work:
     monkeypatch.setattr(scan, "decode", counting_decode)
     monkeypatch.setattr(validity, "_model_errors", counting_errors)
     monkeypatch.setattr(ValueSets, "matches", counting_matches)
+    monkeypatch.setattr(ValueSets, "tells", counting_tells)
     monkeypatch.setattr(order_select, "read_prefetch", counting_read)
     for module, names in (
-        (hook_request, ("_OBJECT", "_PREFETCH")),
+        (hook_request, ("_OBJECT", "_BODY")),
         (prefetch, ("_PLAIN_BUNDLE", "_RAW_BUNDLE", "_HEAD", "_ITEMS", "_ENTRY")),
     ):
         for name in names:
