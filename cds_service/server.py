@@ -166,14 +166,24 @@ def _memory_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="b12-cds-metrics-", dir=where))
 
 
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
+_KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
-def _let_threads_share_memory() -> None:
-    """glibc gives threads memory of their own, and each keeps what its largest call took: a worker
-    would grow with the number of its threads. Elsewhere there is nothing to do."""
+def _settle_memory() -> None:
+    """What glibc does with memory that is free. Elsewhere there is nothing to do.
+
+    It gives threads memory of their own, and each keeps what its largest call took: a worker would
+    grow with the number of its threads. And it gives the memory of large bodies back after every
+    call, to be asked for page by page in the next: so much is kept instead.
+    """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 2)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def main() -> int:
@@ -187,7 +197,7 @@ def main() -> int:
         sys.stderr.write("".join(f"b12-cds: {problem}\n" for problem in error.problems))
         return 2
     logs.configure()
-    _let_threads_share_memory()
+    _settle_memory()
     if settings.unused:
         logs.event(logging.WARNING, "settings-not-used-yet", names=settings.unused)
     parent, directory = os.getpid(), _memory_folder()
