@@ -158,7 +158,7 @@ def bypass_concept(code: Code) -> Concept:
 
 
 def _by_text(texts: Sequence[str]) -> Iterable[Meaning]:
-    if not words.named(words.ANY_CAUTION, texts):
+    if not words.may_say(words.CAUTION_STEMS, texts):
         return
     for concept, phrase, label in _BY_TEXT:
         if words.said(phrase, texts):

@@ -216,7 +216,7 @@ def _condition(entry: Entry) -> Relevance:
     if _coded(entry.code):
         return Relevance.BY_CODE
     texts = _texts(entry.code)
-    if not words.named(words.ANY_CAUTION, texts):
+    if not words.may_say(words.CAUTION_STEMS, texts):
         return Relevance.NONE
     said = any(words.said(phrase, texts) for phrase in words.CAUTIONS)
     return Relevance.OTHERWISE if said else Relevance.NONE
@@ -258,7 +258,8 @@ def _medication(entry: Entry) -> Relevance:
     if entry.medication_reference is not None or both.reference is not None:
         return Relevance.OTHERWISE if entry.contained else Relevance.REFERS
     texts = [text for concept in concepts if concept is not None for text in _texts(concept)]
-    return Relevance.OTHERWISE if words.named(words.DRUGS, texts) else Relevance.NONE
+    named = words.may_say(words.DRUG_STEMS, texts) and words.named(words.DRUGS, texts)
+    return Relevance.OTHERWISE if named else Relevance.NONE
 
 
 def _family(entry: Entry) -> Relevance:
@@ -270,9 +271,11 @@ def _procedure(entry: Entry) -> Relevance:
         return Relevance.BY_CODE
     # A measured length may belong to an operation whose code we do not know. If that was not
     # done, or was elsewhere in the bowel, the length must not count: so these are read too.
-    if entry.status != "completed" or words.named(words.BOWEL, _texts(entry.code)):
+    if entry.status != "completed":
         return Relevance.OTHERWISE
-    return Relevance.NONE
+    texts = _texts(entry.code)
+    named = words.may_say(words.BOWEL_STEMS, texts) and words.named(words.BOWEL, texts)
+    return Relevance.OTHERWISE if named else Relevance.NONE
 
 
 _RELEVANCE: dict[str, Callable[[Entry], Relevance]] = {

@@ -70,7 +70,28 @@ BOWEL = re.compile(r"\b(?:ile(?:um|al|o)|jejun|colon|bowel\b|intestin)", re.IGNO
 
 # A condition without a code of ours is read for these, and for nothing else.
 CAUTIONS = (FOLATE_EXCEPTION, END_OF_LIFE, PREMATURE, LEBER)
-ANY_CAUTION = re.compile("|".join(phrase.pattern for phrase in CAUTIONS), re.IGNORECASE)
+
+
+# A text that holds none of the stems does not say the phrase, and that is told in a third of the
+# time. Without case.
+DRUG_STEMS = (
+    *("methotrexate", "pemetrexed", "trimethoprim", "pyrimethamine", "colchicine"),
+    "chloramphenicol",
+)
+CAUTION_STEMS = (
+    *("sickle", "emolytic", "dialysis", "life", "palliative", "terminal care"),
+    *("prematur", "preterm", "lhon", "leber"),
+)
+BOWEL_STEMS = ("ile", "jejun", "colon", "bowel", "intestin")
+
+
+def may_say(stems: Iterable[str], texts: Iterable[str]) -> bool:
+    """Can one of the texts contain the phrase that has these stems?"""
+    without_case = "|".join(texts).casefold()
+    for stem in stems:  # noqa: SIM110  asked of every medicine of a record, and half the time
+        if stem in without_case:
+            return True
+    return False
 
 
 def said(phrase: re.Pattern[str], texts: Iterable[str], unless: re.Pattern[str] = DENIED) -> bool:
@@ -84,8 +105,7 @@ def said(phrase: re.Pattern[str], texts: Iterable[str], unless: re.Pattern[str] 
 
 def named(phrase: re.Pattern[str], texts: Iterable[str]) -> bool:
     """Does one of the texts contain the phrase, even to deny it? Where that is the safe side."""
-    # In one go, as it is asked of every medicine of a record. Only LEBER could reach across the
-    # bar, and that is asked of each text again, by `said`.
+    # In one go: no phrase that this is asked of reaches across the bar.
     return phrase.search("|".join([text[: el.MAX_TEXT] for text in texts])) is not None
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fhir_mappers import words
+from fhir_mappers.observations import read_observations
 from fhir_mappers.scan import Relevance, Unreadable, decode, scan
+from fhir_mappers.terminology import value_sets
 
 SCT = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -20,6 +27,7 @@ def concept(system: str, code: str, text: str = "") -> dict[str, Any]:
 
 B12 = concept(LOINC, "2132-9")
 OTHER = concept(LOINC, "8867-4")
+CREATININE = concept(LOINC, "2160-0")
 UNKNOWN_DRUG = concept("http://www.nlm.nih.gov/research/umls/rxnorm", "723")
 B12_DRUG = concept("http://www.nlm.nih.gov/research/umls/rxnorm", "11248")
 
@@ -110,6 +118,10 @@ def test_what_cannot_matter_is_left_undecoded(resource: dict[str, Any]) -> None:
     assert scan(json.dumps(resource).encode()).resource is None
 
 
+def result(code: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"resourceType": "Observation", "code": code, **more}
+
+
 def order(**medicine: Any) -> dict[str, Any]:
     return {"resourceType": "MedicationRequest", **medicine}
 
@@ -138,6 +150,24 @@ WHY = {
     "another allergen": (RELEVANT["any allergy"], Relevance.OTHERWISE),
     "words": (RELEVANT["order by text"], Relevance.OTHERWISE),
     "members": (RELEVANT["panel"], Relevance.OTHERWISE),
+    "a code that no rule asks for": (result(CREATININE), Relevance.UNUSED),
+    "members of such a one": (
+        result(CREATININE, hasMember=[{"reference": "Observation/1"}]),
+        Relevance.OTHERWISE,
+    ),
+    "results inside such a one": (
+        result(CREATININE, contained=[{"resourceType": "Observation", "code": B12}]),
+        Relevance.BY_CODE,
+    ),
+    "a component of such a one": (
+        result(CREATININE, component=[{"code": B12}]),
+        Relevance.BY_CODE,
+    ),
+    "a known answer to such a one": (
+        result(CREATININE, valueCodeableConcept=concept(SCT, "91019004")),
+        Relevance.BY_CODE,
+    ),
+    "another test in one set with it": (result(concept(LOINC, "98979-8")), Relevance.BY_CODE),
     "a medicine elsewhere": (order(**REFERENCE), Relevance.REFERS),
     "an odd reference": (order(medicationReference="#m"), Relevance.REFERS),
     "a known medicine inside": (
@@ -157,6 +187,48 @@ def test_what_is_known_by_its_code_is_told_apart(
     resource: dict[str, Any], relevance: Relevance
 ) -> None:
     assert scan(json.dumps(resource).encode()).relevance is relevance
+
+
+RESULTS = sorted(
+    {
+        code.code
+        for name in value_sets().names
+        if name.startswith(("lab-", "sr-"))
+        for code in value_sets().in_set(name)
+        if code.system == LOINC
+    }
+)
+
+
+@pytest.mark.parametrize("code", RESULTS)
+def test_a_result_is_read_just_when_something_is_made_of_it(code: str) -> None:
+    numbers = ({"value": 100, "unit": unit} for unit in ("ng/L", "umol/L", "g/L", "fL", "mmol/L"))
+    resources = [
+        result(concept(LOINC, code), id=str(number), status="final", valueQuantity=value)
+        for number, value in enumerate(numbers)
+    ]
+    made = read_observations(resources, date(2026, 6, 15))
+    assert (
+        bool(made.labs or made.findings) == scan(json.dumps(resources[0]).encode()).relevance.read
+    )
+
+
+@pytest.mark.parametrize(
+    ("stems", "phrase"),
+    [
+        (words.DRUG_STEMS, words.DRUGS),
+        (words.BOWEL_STEMS, words.BOWEL),
+        *((words.CAUTION_STEMS, phrase) for phrase in words.CAUTIONS),
+    ],
+    ids=str,
+)
+def test_a_text_that_says_a_phrase_holds_a_stem_of_it(stems, phrase) -> None:
+    @given(st.from_regex(re.compile(phrase.pattern, re.IGNORECASE | re.ASCII)))
+    def whatever_it_is(text: str) -> None:
+        assert words.may_say(stems, ["another text", text])
+
+    whatever_it_is()
+    assert not words.may_say(stems, ["Paracetamol 500 mg", "Fracture of arm"])
 
 
 UNREADABLE = {
